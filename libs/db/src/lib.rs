@@ -1,0 +1,1 @@
+//! The one pool, tenant transactions, the migrations runner.

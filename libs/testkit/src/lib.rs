@@ -1,0 +1,1 @@
+//! Private PostgreSQL, service harness, builders, signals.

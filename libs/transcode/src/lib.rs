@@ -1,0 +1,1 @@
+//! JSON to protobuf and back over descriptors, the route table, OpenAPI; no I/O.

@@ -1,0 +1,1 @@
+//! Journeys across services, tenancy and authorisation matrices.

@@ -1,0 +1,3 @@
+//! Tasks for the people who build Mainstay.
+
+fn main() {}

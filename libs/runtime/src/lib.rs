@@ -1,1 +1,14 @@
-//! Configuration, telemetry, health, shutdown, clock.
+//! What every role of the binary needs to run: configuration, telemetry, health, shutdown, and the clock.
+//!
+//! Deliberately absent: anything that knows a service, a table, or a wire format.
+
+pub mod clock;
+pub mod config;
+pub mod health;
+pub mod shutdown;
+pub mod telemetry;
+
+pub use clock::{Clock, ClockHand};
+pub use config::Config;
+pub use health::Health;
+pub use shutdown::Shutdown;

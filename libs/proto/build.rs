@@ -17,7 +17,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             let path = entry?.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "proto") {
+            } else if path
+                .extension()
+                .is_some_and(|extension| extension == "proto")
+            {
                 files.push(path);
             }
         }
@@ -41,6 +44,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     config.enable_type_names();
     tonic_prost_build::configure()
         .build_transport(false)
-        .compile_fds_with_config(prost_types::FileDescriptorSet::decode(bytes.as_slice())?, config)?;
+        .compile_fds_with_config(
+            prost_types::FileDescriptorSet::decode(bytes.as_slice())?,
+            config,
+        )?;
     Ok(())
 }

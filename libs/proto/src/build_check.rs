@@ -6,7 +6,14 @@ use std::collections::BTreeMap;
 
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MethodDescriptor, Value};
 
-const CONTEXTS: [&str; 6] = ["identity", "billing", "messaging", "escalation", "integrations", "gateway"];
+const CONTEXTS: [&str; 6] = [
+    "identity",
+    "billing",
+    "messaging",
+    "escalation",
+    "integrations",
+    "gateway",
+];
 
 /// Every problem of the descriptor set, in words; empty when it may be built.
 pub fn check(descriptor_set: &[u8]) -> Vec<String> {
@@ -30,11 +37,16 @@ pub fn check(descriptor_set: &[u8]) -> Vec<String> {
 fn option(pool: &DescriptorPool, method: &MethodDescriptor, name: &str) -> Option<DynamicMessage> {
     let extension = pool.get_extension_by_name(name)?;
     let options = method.options();
-    options.has_extension(&extension).then(|| options.get_extension(&extension).as_message().cloned())?
+    options
+        .has_extension(&extension)
+        .then(|| options.get_extension(&extension).as_message().cloned())?
 }
 
 fn text(message: &DynamicMessage, field: &str) -> String {
-    message.get_field_by_name(field).and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+    message
+        .get_field_by_name(field)
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 fn number(message: &DynamicMessage, field: &str) -> i32 {
@@ -60,14 +72,20 @@ fn check_method(
     let Some(rpc) = option(pool, method, "mainstay.options.v1.rpc") else {
         return problem("has no (mainstay.options.v1.rpc) option: say how it behaves");
     };
-    let (kind, scope, permission) =
-        (number(&access, "kind"), number(&access, "scope"), text(&access, "permission"));
+    let (kind, scope, permission) = (
+        number(&access, "kind"),
+        number(&access, "scope"),
+        text(&access, "permission"),
+    );
     let actor = kind == 3 || (kind == 0 && !permission.is_empty());
     match kind {
         0 if !actor => problem("access has neither a kind nor a permission"),
         4 => {
             let callers = access.get_field_by_name("callers");
-            let callers = callers.as_deref().and_then(Value::as_list).unwrap_or_default();
+            let callers = callers
+                .as_deref()
+                .and_then(Value::as_list)
+                .unwrap_or_default();
             if callers.is_empty() {
                 problem("access is for services but names no callers");
             }
@@ -102,7 +120,10 @@ fn check_method(
             }
             permissions.insert(permission, (client, name.clone(), description));
         }
-        let has_client = method.input().fields().any(|field| resource(pool, &field).as_deref() == Some("client"));
+        let has_client = method
+            .input()
+            .fields()
+            .any(|field| resource(pool, &field).as_deref() == Some("client"));
         if scope == 1 && !has_client {
             problem("has SCOPE_CLIENT but no field with resource \"client\"");
         }
@@ -122,27 +143,45 @@ fn check_method(
             if path.is_empty() {
                 continue;
             }
-            for variable in path.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
+            for variable in path
+                .split('{')
+                .skip(1)
+                .filter_map(|rest| rest.split('}').next())
+            {
                 let field = method.input().get_field_by_name(variable);
                 match field {
-                    None => problem(&format!("path variable {{{variable}}} is no field of the request")),
-                    Some(field) if resource(pool, &field).is_none() && variable.ends_with("_id") => {
+                    None => problem(&format!(
+                        "path variable {{{variable}}} is no field of the request"
+                    )),
+                    Some(field)
+                        if resource(pool, &field).is_none() && variable.ends_with("_id") =>
+                    {
                         problem(&format!("id field {variable} does not say its resource"));
                     }
                     Some(_) => {}
                 }
             }
-            let shape: String = path.split('/').map(|part| if part.starts_with('{') { "/{}" } else { part }).collect::<Vec<_>>().join("/");
+            let shape: String = path
+                .split('/')
+                .map(|part| if part.starts_with('{') { "/{}" } else { part })
+                .collect::<Vec<_>>()
+                .join("/");
             if let Some(other) = routes.insert(format!("{verb} {shape}"), name.clone()) {
                 problem(&format!("has the same route as {other}"));
             }
         }
     }
     for field in method.input().fields() {
-        if field.name().ends_with("_id") && !field.name().starts_with("stripe_") && !field.name().starts_with("causation") && field.name() != "payment_method_id"
+        if field.name().ends_with("_id")
+            && !field.name().starts_with("stripe_")
+            && !field.name().starts_with("causation")
+            && field.name() != "payment_method_id"
             && resource(pool, &field).is_none()
         {
-            problem(&format!("id field {} does not say its resource", field.name()));
+            problem(&format!(
+                "id field {} does not say its resource",
+                field.name()
+            ));
         }
     }
 }
@@ -150,7 +189,12 @@ fn check_method(
 fn resource(pool: &DescriptorPool, field: &prost_reflect::FieldDescriptor) -> Option<String> {
     let extension = pool.get_extension_by_name("mainstay.options.v1.resource")?;
     let options = field.options();
-    options.has_extension(&extension).then(|| options.get_extension(&extension).as_str().map(str::to_owned))?
+    options.has_extension(&extension).then(|| {
+        options
+            .get_extension(&extension)
+            .as_str()
+            .map(str::to_owned)
+    })?
 }
 
 fn check_resources(pool: &DescriptorPool, problems: &mut Vec<String>) {
@@ -158,7 +202,10 @@ fn check_resources(pool: &DescriptorPool, problems: &mut Vec<String>) {
         for field in message.fields() {
             if let Some(resource) = resource(pool, &field) {
                 if mainstay_types::prefix_of(&resource).is_none() {
-                    problems.push(format!("{}: no id has the resource `{resource}`", field.full_name()));
+                    problems.push(format!(
+                        "{}: no id has the resource `{resource}`",
+                        field.full_name()
+                    ));
                 }
                 if field.kind() != Kind::String {
                     problems.push(format!("{}: ids are strings", field.full_name()));
@@ -178,14 +225,24 @@ fn check_reasons(pool: &DescriptorPool, problems: &mut Vec<String>) {
     for value in reasons.values() {
         let options = value.options();
         let reason = options.get_extension(&extension);
-        let Some(reason) = reason.as_message() else { continue };
-        let complete = ["title", "explanation", "mend"].iter().all(|field| !text(reason, field).is_empty());
+        let Some(reason) = reason.as_message() else {
+            continue;
+        };
+        let complete = ["title", "explanation", "mend"]
+            .iter()
+            .all(|field| !text(reason, field).is_empty());
         if !complete || !(400..=504).contains(&number(reason, "status")) {
-            problems.push(format!("{}: needs title, status, explanation and mend", value.full_name()));
+            problems.push(format!(
+                "{}: needs title, status, explanation and mend",
+                value.full_name()
+            ));
         }
         let detail = text(reason, "detail");
         if !detail.is_empty() && pool.get_message_by_name(&detail).is_none() {
-            problems.push(format!("{}: no message is called {detail}", value.full_name()));
+            problems.push(format!(
+                "{}: no message is called {detail}",
+                value.full_name()
+            ));
         }
     }
 }

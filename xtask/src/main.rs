@@ -1,3 +1,62 @@
-//! Tasks for the people who build Mainstay.
+//! Tasks for the people who build Mainstay: the development database and the metadata of checked queries.
+//! Deliberately absent: anything a running installation needs; that is the binary's.
+#![expect(clippy::print_stdout, reason = "these are commands at a terminal")]
 
-fn main() {}
+mod database;
+mod sqlx_metadata;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    bin_name = "cargo xtask",
+    about = "Tasks for the people who build Mainstay"
+)]
+struct Arguments {
+    /// Where the development cluster lives.
+    #[arg(long, global = true, default_value_os_t = database::default_dir())]
+    data_dir: PathBuf,
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Starts the development cluster, migrates every schema, prints `export …` lines. A schema whose applied files were
+    /// edited is rebuilt from nothing.
+    Db {
+        /// Stop it instead.
+        #[arg(long)]
+        stop: bool,
+    },
+    /// Writes `<crate>/.sqlx` for crates with checked queries.
+    Sqlx {
+        /// Only these crates.
+        #[arg(short, long)]
+        package: Vec<String>,
+        /// Compare instead of writing.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Migrates the development cluster.
+    Migrate {
+        #[command(subcommand)]
+        direction: database::Direction,
+    },
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    match arguments.task {
+        Task::Db { stop: true } => database::stop(&arguments.data_dir).await,
+        Task::Db { stop: false } => database::print_exports(&arguments.data_dir).await,
+        Task::Sqlx { package, check } => {
+            sqlx_metadata::write(&arguments.data_dir, &package, check).await
+        }
+        Task::Migrate { direction } => database::migrate(&arguments.data_dir, direction).await,
+    }
+}

@@ -1,0 +1,45 @@
+//! Trying a transaction again after it lost a race. Deliberately absent: retries of anything else; an unavailable
+//! database is the caller's to report, and what has effects outside belongs to a job or a saga.
+
+use std::{future::Future, time::Duration};
+
+/// An error that can say whether the transaction as a whole may run again.
+pub trait Retryable {
+    /// True for serialisation failures and deadlocks: the database kept nothing.
+    fn is_retryable(&self) -> bool;
+}
+
+impl Retryable for crate::Error {
+    fn is_retryable(&self) -> bool {
+        crate::Error::is_retryable(self)
+    }
+}
+
+const ATTEMPTS: u32 = 5;
+
+/// Runs the transaction, again when it lost a race, at most five times with growing, jittered pauses (about 300 ms in all).
+/// The closure must open its own transaction and do nothing outside it.
+///
+/// # Errors
+/// Whatever the closure returned last.
+pub async fn retrying<T, E, F, Fut>(mut transaction: F) -> Result<T, E>
+where
+    E: Retryable,
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
+    let mut attempt = 1;
+    loop {
+        match transaction().await {
+            Err(error) if error.is_retryable() && attempt < ATTEMPTS => {
+                // Full jitter: whoever collided must not collide again in step.
+                let ceiling_ms = 10u64 << attempt;
+                let pause = Duration::from_millis(rand::random_range(1..=ceiling_ms));
+                tracing::debug!(attempt, "transaction lost a race, trying again");
+                tokio::time::sleep(pause).await;
+                attempt += 1;
+            }
+            result => return result,
+        }
+    }
+}

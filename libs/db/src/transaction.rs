@@ -1,0 +1,267 @@
+//! The transactions, each carrying in its type in whose name it works. Opening one is a single round trip.
+//! Deliberately absent: a transaction of the app role without a name (a directory transaction sees only directory
+//! tables), and any way to change the name of one that is open.
+
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, pool::PoolConnection};
+
+use mainstay_types::{AgencyId, AgencyScope, ClientId, Tenant, Visible};
+
+use crate::{Error, Result};
+
+/// A connection with a transaction open. Dropped uncommitted, the pool's hook rolls it back before anyone else has it.
+#[derive(Debug)]
+struct Open {
+    connection: PoolConnection<Postgres>,
+}
+
+impl Open {
+    async fn begin(pool: &PgPool, name: Name<'_>) -> Result<Self> {
+        let mut connection = pool.acquire().await?;
+        // Simple protocol: all of it goes out in one packet. Only ids are interpolated, and those print as hex.
+        sqlx::raw_sql(AssertSqlSafe(name.begin_statement()))
+            .execute(&mut *connection)
+            .await?;
+        Ok(Self { connection })
+    }
+
+    /// PostgreSQL answers COMMIT of a failed transaction with a quiet ROLLBACK; the select makes that an error.
+    async fn commit(mut self) -> Result<()> {
+        sqlx::raw_sql("select 1; commit")
+            .execute(&mut *self.connection)
+            .await?;
+        Ok(())
+    }
+
+    async fn rollback(mut self) -> Result<()> {
+        sqlx::raw_sql("rollback")
+            .execute(&mut *self.connection)
+            .await?;
+        Ok(())
+    }
+}
+
+/// In whose name a transaction works: what the policies of `migrations/_core` read.
+enum Name<'a> {
+    Nobody,
+    Agency(AgencyId, &'a Visible),
+    Tenant(Tenant),
+}
+
+impl Name<'_> {
+    fn begin_statement(&self) -> String {
+        // All three are always set: an earlier `set` in the session can never shine through.
+        let (agency, tenant, visible) = match self {
+            Name::Nobody => (String::new(), String::new(), String::new()),
+            Name::Agency(agency, visible) => {
+                (agency.uuid().to_string(), String::new(), list(visible))
+            }
+            Name::Tenant(tenant) => (
+                tenant.agency.uuid().to_string(),
+                tenant.client.uuid().to_string(),
+                String::new(),
+            ),
+        };
+        format!(
+            "begin; select set_config('mainstay.agency_id', '{agency}', true), \
+             set_config('mainstay.tenant_id', '{tenant}', true), \
+             set_config('mainstay.visible', '{visible}', true)"
+        )
+    }
+}
+
+fn list(visible: &Visible) -> String {
+    match visible {
+        Visible::All => "*".to_owned(),
+        Visible::Only(clients) => {
+            let ids: Vec<String> = clients.iter().map(|c| c.uuid().to_string()).collect();
+            format!("{{{}}}", ids.join(","))
+        }
+    }
+}
+
+macro_rules! transaction {
+    ($(#[$doc:meta])* $name:ident { $($field:ident : $kind:ty),* }) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        #[must_use = "a transaction that is dropped is rolled back"]
+        pub struct $name {
+            open: Open,
+            $($field: $kind,)*
+        }
+
+        impl $name {
+            /// What `query!(…).execute(tx.conn())` takes.
+            pub fn conn(&mut self) -> &mut PgConnection {
+                &mut self.open.connection
+            }
+
+            /// Makes it durable.
+            ///
+            /// # Errors
+            /// Also when a statement had failed and its error was passed over: nothing was written then.
+            /// After [`Error::Unavailable`] it is unknown whether it was committed.
+            pub async fn commit(self) -> Result<()> {
+                self.open.commit().await
+            }
+
+            /// Undoes it now instead of when the connection is released.
+            pub async fn rollback(self) -> Result<()> {
+                self.open.rollback().await
+            }
+        }
+    };
+}
+
+transaction! {
+    /// Work for one client of one agency: reads and writes that client's rows and its agency's tables.
+    TenantTx { tenant: Tenant }
+}
+
+transaction! {
+    /// Work for one agency: reads and writes agency tables, and only reads the tables of the clients it may see.
+    AgencyTx { scope: AgencyScope }
+}
+
+transaction! {
+    /// Work before anyone is authenticated: directory tables alone.
+    DirectoryTx {}
+}
+
+transaction! {
+    /// Machinery's work: queue, outbox, inbox, sagas. Domain tables stay closed; see [`Worker::tenant`].
+    WorkerTx {}
+}
+
+impl TenantTx {
+    pub(crate) async fn begin(pool: &PgPool, tenant: Tenant) -> Result<Self> {
+        let open = Open::begin(pool, Name::Tenant(tenant)).await?;
+        Ok(Self { open, tenant })
+    }
+
+    /// In whose name.
+    pub fn tenant(&self) -> Tenant {
+        self.tenant
+    }
+
+    /// The agency.
+    pub fn agency(&self) -> AgencyId {
+        self.tenant.agency
+    }
+
+    /// The client.
+    pub fn client(&self) -> ClientId {
+        self.tenant.client
+    }
+}
+
+impl AgencyTx {
+    pub(crate) async fn begin(pool: &PgPool, scope: &AgencyScope) -> Result<Self> {
+        let open = Open::begin(pool, Name::Agency(scope.agency, &scope.visible)).await?;
+        Ok(Self {
+            open,
+            scope: scope.clone(),
+        })
+    }
+
+    /// In whose name.
+    pub fn scope(&self) -> &AgencyScope {
+        &self.scope
+    }
+
+    /// The agency.
+    pub fn agency(&self) -> AgencyId {
+        self.scope.agency
+    }
+}
+
+impl DirectoryTx {
+    pub(crate) async fn begin(pool: &PgPool) -> Result<Self> {
+        let open = Open::begin(pool, Name::Nobody).await?;
+        Ok(Self { open })
+    }
+}
+
+/// The worker role: machinery's tables freely, domain tables only under a tenant or agency as for everyone.
+#[derive(Debug, Clone)]
+pub struct Worker {
+    pool: PgPool,
+}
+
+impl Worker {
+    pub(crate) fn new(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    pub(crate) fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    pub(crate) async fn ping(&self) -> Result<()> {
+        sqlx::raw_sql("select 1").execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// A transaction over machinery's tables.
+    pub async fn tx(&self) -> Result<WorkerTx> {
+        let open = Open::begin(&self.pool, Name::Nobody).await?;
+        Ok(WorkerTx { open })
+    }
+
+    /// A transaction for one client, in which machinery's tables can be written as well.
+    pub async fn tenant(&self, tenant: Tenant) -> Result<TenantTx> {
+        TenantTx::begin(&self.pool, tenant).await
+    }
+
+    /// A transaction for one agency, in which machinery's tables can be written as well.
+    pub async fn agency(&self, scope: &AgencyScope) -> Result<AgencyTx> {
+        AgencyTx::begin(&self.pool, scope).await
+    }
+
+    /// A connection for single statements on machinery's tables, each its own transaction.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when no connection is free in time.
+    pub async fn connection(&self) -> Result<WorkerConnection> {
+        Ok(WorkerConnection {
+            connection: self.pool.acquire().await?,
+        })
+    }
+}
+
+/// See [`Worker::connection`].
+#[derive(Debug)]
+pub struct WorkerConnection {
+    connection: PoolConnection<Postgres>,
+}
+
+impl WorkerConnection {
+    /// What `query!(…).execute(…)` takes.
+    pub fn conn(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+}
+
+/// Lets generic machinery (jobs, events) hand any open transaction on.
+impl AsMut<PgConnection> for TenantTx {
+    fn as_mut(&mut self) -> &mut PgConnection {
+        self.conn()
+    }
+}
+
+impl AsMut<PgConnection> for AgencyTx {
+    fn as_mut(&mut self) -> &mut PgConnection {
+        self.conn()
+    }
+}
+
+impl AsMut<PgConnection> for WorkerTx {
+    fn as_mut(&mut self) -> &mut PgConnection {
+        self.conn()
+    }
+}
+
+const _: fn() = || {
+    fn send<T: Send>() {}
+    send::<TenantTx>();
+    send::<Error>();
+};

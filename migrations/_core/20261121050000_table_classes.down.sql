@@ -1,0 +1,18 @@
+drop procedure expires(text, text);
+drop procedure append_only(text);
+drop procedure operator_table(text, text);
+drop procedure infrastructure_table(text);
+drop procedure directory_table(text);
+drop procedure agency_table(text);
+drop procedure client_table(text);
+drop procedure wall_up(text);
+drop procedure watch_updated_at(text);
+drop procedure demand_key_prefix(text, text);
+drop procedure demand_column(text, text, text, boolean);
+drop function service_role(text);
+drop table retention;
+drop function touch_updated_at();
+drop function visible_clients();
+drop function sees_all_clients();
+drop function current_tenant();
+drop function current_agency();

@@ -1,0 +1,3 @@
+drop table audit_outbox;
+delete from retention where table_name = 'idempotency_key';
+drop table idempotency_key;

@@ -1,0 +1,4 @@
+drop table member;
+drop table person;
+drop table agency_slug;
+drop table agency;

@@ -1,0 +1,2 @@
+drop table client;
+drop function refuse_client_delete();

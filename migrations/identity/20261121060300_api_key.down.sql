@@ -1,0 +1,3 @@
+drop table api_key_secret;
+drop table api_key_permission;
+drop table api_key;

@@ -1,1 +1,13 @@
-//! Journeys across services, tenancy and authorisation matrices.
+//! The harness of the journeys: the real binary on a data directory of its own, driven through what the
+//! outside has (REST, webhooks, the simulator's ledger, the commands). Deliberately absent: calls into
+//! the services' own code; a journey sees what a user sees, and the database only to prove that nothing moved.
+
+pub mod platform;
+pub mod rest;
+pub mod sample;
+pub mod snapshot;
+pub mod world;
+
+pub use platform::{Platform, Starting};
+pub use rest::{Answer, Rest};
+pub use world::World;

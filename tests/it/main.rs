@@ -1,0 +1,9 @@
+//! Journeys, walls and storms on the real binary. One test binary; each module is a promise.
+
+mod bad_input;
+mod journeys;
+mod kills;
+mod races;
+mod storm;
+mod walls;
+mod webhooks;

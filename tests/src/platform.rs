@@ -1,0 +1,229 @@
+//! `mainstay up` as a process of its own: started, killed with -9, started again.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+};
+
+use crate::Rest;
+
+/// How long a start may take on a busy machine before the test gives up.
+const START_LIMIT: Duration = Duration::from_secs(120);
+
+/// How a platform is started.
+#[derive(Debug, Clone, Default)]
+pub struct Starting {
+    /// Without the demo client.
+    pub no_demo: bool,
+    /// More environment.
+    pub env: Vec<(String, String)>,
+}
+
+/// A running platform, ended with the test.
+pub struct Platform {
+    data_dir: PathBuf,
+    child: Child,
+    dev: Value,
+    starting: Starting,
+    /// How long the last start took, until everything answered.
+    pub started_in: Duration,
+}
+
+/// The binary under test, built beside this one.
+pub fn binary() -> anyhow::Result<PathBuf> {
+    let here = std::env::current_exe().context("where this test runs from")?;
+    let found = here
+        .ancestors()
+        .map(|folder| folder.join("mainstay"))
+        .find(|candidate| candidate.is_file());
+    found.with_context(|| {
+        format!(
+            "no `mainstay` beside {}: run `cargo build --workspace` first, as `make test` does",
+            here.display()
+        )
+    })
+}
+
+impl Platform {
+    /// Starts on a new, empty data directory named for the test.
+    pub async fn start(name: &str) -> anyhow::Result<Self> {
+        Self::start_with(name, Starting::default()).await
+    }
+
+    /// Starts on a new, empty data directory named for the test.
+    pub async fn start_with(name: &str, starting: Starting) -> anyhow::Result<Self> {
+        let data_dir = scratch(name)?;
+        let (child, dev, started_in) = launch(&data_dir, &starting).await?;
+        Ok(Self {
+            data_dir,
+            child,
+            dev,
+            starting,
+            started_in,
+        })
+    }
+
+    /// Kills the process at once, as a power cut would, and waits until it is gone.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill().await.context("kill -9")?;
+        Ok(())
+    }
+
+    /// Starts again on the same data directory.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        let (child, dev, started_in) = launch(&self.data_dir, &self.starting).await?;
+        (self.child, self.dev, self.started_in) = (child, dev, started_in);
+        Ok(())
+    }
+
+    /// Asks it to stop (SIGTERM) and returns its exit status.
+    pub async fn stop(&mut self) -> anyhow::Result<std::process::ExitStatus> {
+        let pid = self.child.id().context("it has ended already")?;
+        let asked = Command::new("kill")
+            .args(["-TERM", &pid.to_string()])
+            .status()
+            .await?;
+        ensure!(asked.success(), "the process could not be asked to stop");
+        let status = tokio::time::timeout(Duration::from_secs(60), self.child.wait()).await;
+        Ok(status.context("it did not stop within a minute")??)
+    }
+
+    /// What `dev.json` says.
+    pub fn dev(&self) -> &Value {
+        &self.dev
+    }
+
+    /// A text of `dev.json`, by JSON pointer.
+    pub fn dev_text(&self, pointer: &str) -> anyhow::Result<&str> {
+        self.dev
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .with_context(|| format!("dev.json has no {pointer}"))
+    }
+
+    /// Its data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// The id of its process.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// A REST client with the owner's key.
+    pub fn owner(&self) -> anyhow::Result<Rest> {
+        Rest::new(
+            self.dev_text("/gateway_url")?,
+            self.dev_text("/owner/api_key")?,
+        )
+    }
+
+    /// A REST client with another key.
+    pub fn with_key(&self, key: &str) -> anyhow::Result<Rest> {
+        Rest::new(self.dev_text("/gateway_url")?, key)
+    }
+
+    /// Reads from the simulators.
+    pub async fn sandbox(&self, path: &str) -> anyhow::Result<Value> {
+        let url = format!("{}{path}", self.dev_text("/sandbox_url")?);
+        Ok(crate::rest::http()?
+            .get(url)
+            .send()
+            .await?
+            .error_for_status()?
+            .json()
+            .await?)
+    }
+
+    /// Posts to the simulators' control.
+    pub async fn sandbox_post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let url = format!("{}{path}", self.dev_text("/sandbox_url")?);
+        Ok(crate::rest::http()?
+            .post(url)
+            .json(body)
+            .send()
+            .await?
+            .error_for_status()?
+            .json()
+            .await?)
+    }
+
+    /// Runs a command of the binary against this platform; its whole output.
+    pub async fn command(&self, arguments: &[&str]) -> anyhow::Result<std::process::Output> {
+        let output = Command::new(binary()?)
+            .args(arguments)
+            .arg("--data-dir")
+            .arg(&self.data_dir)
+            .output()
+            .await?;
+        Ok(output)
+    }
+}
+
+/// An empty folder for one test, its former content removed.
+pub fn scratch(name: &str) -> anyhow::Result<PathBuf> {
+    let exe = std::env::current_exe()?;
+    let target = exe.ancestors().nth(3).context("the target folder")?;
+    let folder = target.join("journeys").join(name);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder)
+            .with_context(|| format!("removing {}", folder.display()))?;
+    }
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+async fn launch(data_dir: &Path, starting: &Starting) -> anyhow::Result<(Child, Value, Duration)> {
+    let began = Instant::now();
+    let log_path = data_dir.with_extension("stderr.log");
+    let log = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(&log_path)?;
+    let mut command = Command::new(binary()?);
+    command
+        .args(["up", "--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(data_dir)
+        .envs(starting.env.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .kill_on_drop(true);
+    if starting.no_demo {
+        command.arg("--no-demo");
+    }
+    let mut child = command.spawn().context("starting `mainstay up`")?;
+    let stdout = child.stdout.take().context("its stdout")?;
+    let mut lines = BufReader::new(stdout).lines();
+    let ready = async {
+        let mut said = Vec::new();
+        while let Some(line) = lines.next_line().await? {
+            if line.contains("Mainstay is up") {
+                return Ok(());
+            }
+            said.push(line);
+        }
+        let log = std::fs::read_to_string(&log_path).unwrap_or_default();
+        bail!(
+            "`mainstay up` ended before it was ready:\n{}\n{log}",
+            said.join("\n")
+        )
+    };
+    tokio::time::timeout(START_LIMIT, ready)
+        .await
+        .context("`mainstay up` was not ready in time")??;
+    let started_in = began.elapsed();
+    // Its later lines are read on, so that a full pipe never stops it.
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    let dev = std::fs::read(data_dir.join("dev.json")).context("dev.json")?;
+    Ok((child, serde_json::from_slice(&dev)?, started_in))
+}

@@ -1,0 +1,39 @@
+//! What the database holds of one agency, as one digest a table: to prove that a foreign request moved nothing.
+
+use std::collections::BTreeMap;
+
+use mainstay_types::AgencyId;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
+
+/// One digest for each table that has an `agency_id`, of the agency's rows.
+pub async fn agency_rows(
+    database_url: &str,
+    agency: AgencyId,
+) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut connection = PgConnection::connect(database_url).await?;
+    let tables = sqlx::query(
+        "select n.nspname::text as schema, c.relname::text as name
+           from pg_class c
+           join pg_namespace n on n.oid = c.relnamespace
+           join pg_attribute a on a.attrelid = c.oid and a.attname = 'agency_id' and not a.attisdropped
+          where c.relkind in ('r', 'p') and not c.relispartition
+            and n.nspname not like 'pg\\_%' and n.nspname <> 'information_schema'",
+    )
+    .fetch_all(&mut connection)
+    .await?;
+    let mut digests = BTreeMap::new();
+    for table in tables {
+        let (schema, name): (String, String) = (table.try_get("schema")?, table.try_get("name")?);
+        // Names come from the catalogue, quoted; the agency is a bound value.
+        let statement = format!(
+            "select count(*)::text || ':' || coalesce(md5(string_agg(t::text, '|' order by t::text)), '-')
+               from \"{schema}\".\"{name}\" t where agency_id = $1"
+        );
+        let digest: String = sqlx::query_scalar(AssertSqlSafe(statement))
+            .bind(agency.uuid())
+            .fetch_one(&mut connection)
+            .await?;
+        digests.insert(format!("{schema}.{name}"), digest);
+    }
+    Ok(digests)
+}

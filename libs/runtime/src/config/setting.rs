@@ -17,7 +17,7 @@ pub struct Group {
 }
 
 /// One setting. Build it in a `const`: `Setting::new("STRIPE_API_BASE", "where …", Kind::HttpUrl).default("…")`.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Setting {
     /// The environment variable's name; in the file it is lower case without `MAINSTAY_`, tables joined by `_`.
     pub name: &'static str,

@@ -4,15 +4,15 @@ create table outbox_event (
   id              uuid        not null,
   type            text        not null,
   schema_version  integer     not null,
-  agency_id       uuid,
+  agency_id       uuid        not null,
   tenant_id       uuid,
   aggregate_type  text        not null,
-  aggregate_id    uuid        not null,
+  aggregate_id    text        not null,
   -- taken under the aggregate's row lock, so commit order is sequence order
   sequence        bigint      not null,
   occurred_at     timestamptz not null,
   actor           text        not null,
-  causation_id    uuid,
+  causation_id    text,
   causation_depth integer     not null default 0,
   traceparent     text,
   payload         jsonb       not null,
@@ -20,7 +20,6 @@ create table outbox_event (
   expires_at      timestamptz not null default now() + interval '7 days',
   constraint outbox_event_pkey primary key (id),
   constraint outbox_event_sequence_key unique (aggregate_type, aggregate_id, sequence),
-  constraint outbox_event_tenant_needs_agency_check check (tenant_id is null or agency_id is not null),
   -- a chain of causes this long is a loop
   constraint outbox_event_causation_depth_check check (causation_depth between 0 and 16)
 );
@@ -33,9 +32,9 @@ create table outbox_delivery (
   event_id        uuid        not null,
   consumer        text        not null,
   aggregate_type  text        not null,
-  aggregate_id    uuid        not null,
+  aggregate_id    text        not null,
   sequence        bigint      not null,
-  agency_id       uuid,
+  agency_id       uuid        not null,
   tenant_id       uuid,
   -- pending -> (delivered: the row is deleted) | parked; parked blocks its aggregate for this consumer until it is
   -- replayed (pending again) or skipped with a note (deleted, audited)

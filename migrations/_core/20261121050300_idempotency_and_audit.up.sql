@@ -33,7 +33,7 @@ call expires('idempotency_key');
 -- Audit rows wait here, written with the effect, until identity has sealed them into its chain.
 create table audit_outbox (
   id           uuid        not null,
-  agency_id    uuid,
+  agency_id    uuid        not null,
   tenant_id    uuid,
   actor        text        not null,
   action       text        not null,
@@ -47,7 +47,6 @@ create table audit_outbox (
   created_at   timestamptz not null default now(),
   fence        bigint      not null default 0,
   leased_until timestamptz,
-  constraint audit_outbox_pkey primary key (id),
-  constraint audit_outbox_tenant_needs_agency_check check (tenant_id is null or agency_id is not null)
+  constraint audit_outbox_pkey primary key (id)
 ) with (fillfactor = 70);
 call operator_table('audit_outbox', 'insert');

@@ -1,0 +1,10 @@
+//! The database layer against a real PostgreSQL. Deliberately absent: domain tables; walls are tried on tables of this
+//! test's own, and the catalogue test looks at everyone's.
+
+mod cancellation;
+mod catalogue;
+mod local_server;
+mod migrations;
+mod start_check;
+mod transactions;
+mod walls;

@@ -1,0 +1,100 @@
+//! Owns what all simulators share at run time: the world with its journal behind one lock, faults, limits.
+//!
+//! Deliberately absent: any await under the lock. A transaction is a few microseconds of work and one `write`.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore};
+
+use crate::faults::Faults;
+use crate::journal::Journal;
+use crate::messages::Messages;
+use crate::store::{Record, World};
+use crate::{SandboxConfig, SandboxError, webhooks};
+
+/// Requests to simulated providers at a time; beyond, the provider's own "too many requests".
+const CONCURRENT_REQUESTS: usize = 1024;
+const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    state: Mutex<State>,
+    pub faults: Faults,
+    pub messages: Messages,
+    pub stripe_secret_key: Option<String>,
+    /// Idempotency keys of requests being executed.
+    pub keys_in_flight: Mutex<HashSet<String>>,
+    pub slots: Semaphore,
+    pub http: reqwest::Client,
+    /// Rung when there may be something to deliver.
+    pub deliveries: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    world: World,
+    journal: Option<Journal>,
+}
+
+impl Core {
+    pub(crate) fn open(config: SandboxConfig) -> Result<Core, SandboxError> {
+        let (journal, world) = match &config.data_dir {
+            None => (None, World::default()),
+            Some(directory) => {
+                let (journal, world) = Journal::open(directory)?;
+                (Some(journal), world)
+            }
+        };
+        let http = reqwest::Client::builder()
+            .timeout(WEBHOOK_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()
+            .map_err(SandboxError::Client)?;
+        Ok(Core {
+            state: Mutex::new(State { world, journal }),
+            faults: Faults::default(),
+            messages: Messages::default(),
+            stripe_secret_key: config.stripe_secret_key,
+            keys_in_flight: Mutex::default(),
+            slots: Semaphore::new(CONCURRENT_REQUESTS),
+            http,
+            deliveries: Notify::new(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // State changes only in `apply`, which does not panic; a panic of a reader harms nobody.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&World) -> T) -> T {
+        read(&self.state().world)
+    }
+
+    /// Runs a transaction: what `change` returns is journaled, then applied, then the answer may leave. If the journal
+    /// refuses, nothing happened.
+    pub(crate) fn commit<T>(
+        &self,
+        change: impl FnOnce(&World) -> (Record, T),
+    ) -> std::io::Result<T> {
+        let mut state = self.state();
+        let (mut record, answer) = change(&state.world);
+        if record.is_empty() {
+            return Ok(answer);
+        }
+        webhooks::plan(&state.world, &self.faults, &mut record);
+        if let Some(journal) = state.journal.as_mut() {
+            journal.append(&record)?;
+        }
+        let ring = !record.deliveries.is_empty() || !record.settled.is_empty();
+        state.world.apply(record);
+        drop(state);
+        if ring {
+            self.deliveries.notify_one();
+        }
+        Ok(answer)
+    }
+}

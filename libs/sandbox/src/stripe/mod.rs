@@ -1,0 +1,523 @@
+//! Owns Stripe's API as API version 2026-09-30 speaks it: the walk of a request from bytes to answer. In reading order:
+//!
+//! - `form`, `params`, `errors`: the encoding. `idempotency`: keys. `list`, `search`, `expand`: reading.
+//! - one file per resource, each with its `OPERATIONS`: `customer`, `product`, `price`, `coupon`, `payment_method`,
+//!   `payment_intent` (and charges), `refund`, `invoice`, `subscription`, `event`, `webhook_endpoint`, `balance`.
+//! - `period` (pure): the calendar of billing. `lifecycle`: what time does: trials end, periods renew, retries run.
+//! - `ledger`: everything at once, for tests.
+//!
+//! Deliberately absent: Connect, Checkout, the portal, meters and disputes. An unknown URL is answered as Stripe
+//! answers it, so that code relying on them fails loudly.
+
+mod balance;
+mod coupon;
+mod customer;
+mod errors;
+mod event;
+mod expand;
+mod form;
+mod idempotency;
+mod invoice;
+mod invoice_lines;
+pub(crate) mod ledger;
+mod lifecycle;
+mod list;
+mod params;
+mod payment_intent;
+mod payment_method;
+mod period;
+mod price;
+mod product;
+mod refund;
+mod search;
+mod subscription;
+mod subscription_update;
+pub(crate) mod webhook_endpoint;
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::Response;
+use base64::Engine;
+use http::{HeaderMap, Method, Request, StatusCode, header};
+use serde_json::Value;
+use tracing::Instrument;
+
+use crate::core::Core;
+use crate::store::{Origin, Record, Tx};
+use errors::{Result, StripeError};
+use params::Params;
+
+pub(crate) use lifecycle::{catch_up, keep_time};
+
+/// The version whose shapes are answered, whatever `Stripe-Version` asks for.
+pub(crate) const API_VERSION: &str = "2026-09-30.endive";
+const LARGEST_BODY: usize = 1024 * 1024;
+
+/// The kinds of object in the store.
+pub(crate) mod kind {
+    pub(crate) const CUSTOMER: &str = "stripe.customer";
+    pub(crate) const PRODUCT: &str = "stripe.product";
+    pub(crate) const PRICE: &str = "stripe.price";
+    pub(crate) const COUPON: &str = "stripe.coupon";
+    pub(crate) const DISCOUNT: &str = "stripe.discount";
+    pub(crate) const PAYMENT_METHOD: &str = "stripe.payment_method";
+    pub(crate) const PAYMENT_INTENT: &str = "stripe.payment_intent";
+    pub(crate) const CHARGE: &str = "stripe.charge";
+    pub(crate) const REFUND: &str = "stripe.refund";
+    pub(crate) const INVOICE: &str = "stripe.invoice";
+    pub(crate) const INVOICE_PAYMENT: &str = "stripe.invoice_payment";
+    pub(crate) const SUBSCRIPTION: &str = "stripe.subscription";
+    pub(crate) const WEBHOOK_ENDPOINT: &str = "stripe.webhook_endpoint";
+}
+
+/// One thing the API does. `name` is what faults and traces call it.
+pub(crate) struct Operation {
+    method: &'static str,
+    path: &'static str,
+    name: &'static str,
+    /// Parameters it takes, as `params::check_known` reads them. `expand` is always taken.
+    known: &'static [&'static str],
+    run: fn(&mut Tx<'_>, &Call<'_>) -> Result<Value>,
+}
+
+const fn operation(
+    method: &'static str,
+    path: &'static str,
+    name: &'static str,
+    known: &'static [&'static str],
+    run: fn(&mut Tx<'_>, &Call<'_>) -> Result<Value>,
+) -> Operation {
+    Operation {
+        method,
+        path,
+        name,
+        known,
+        run,
+    }
+}
+
+/// One request as an operation sees it.
+pub(crate) struct Call<'a> {
+    /// What stands in the path's `{id}`.
+    id: &'a str,
+    /// `/v1/customers`, as lists repeat it.
+    url: &'a str,
+    params: Params<'a>,
+}
+
+const RESOURCES: &[&[Operation]] = &[
+    customer::OPERATIONS,
+    product::OPERATIONS,
+    price::OPERATIONS,
+    coupon::OPERATIONS,
+    payment_method::OPERATIONS,
+    payment_intent::OPERATIONS,
+    refund::OPERATIONS,
+    invoice::OPERATIONS,
+    subscription::OPERATIONS,
+    event::OPERATIONS,
+    webhook_endpoint::OPERATIONS,
+    balance::OPERATIONS,
+];
+
+pub(crate) fn router() -> axum::Router<Arc<Core>> {
+    axum::Router::new().fallback(handle)
+}
+
+/// Works in a task of its own: once it has arrived, a request is carried out even if the caller hangs up, as it
+/// would be at the real provider.
+async fn handle(State(core): State<Arc<Core>>, request: Request<Body>) -> Response {
+    let request_id = crate::ids::stripe("req");
+    let work = tokio::spawn(walk(core, request, request_id.clone()));
+    work.await
+        .unwrap_or_else(|_| render_error(&StripeError::internal(), &request_id, None))
+}
+
+/// An answer on its way out.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub status: u16,
+    pub body: Arc<str>,
+    /// The request that was answered first, where this one only replays it.
+    pub replayed_from: Option<String>,
+}
+
+async fn walk(core: Arc<Core>, request: Request<Body>, request_id: String) -> Response {
+    let (parts, body) = request.into_parts();
+    let key = parts
+        .headers
+        .get("idempotency-key")
+        .map(|key| String::from_utf8_lossy(key.as_bytes()).into_owned());
+    // Keys mean something on POST only; Stripe ignores them elsewhere.
+    let key = key.filter(|_| parts.method == Method::POST);
+    let Ok(_slot) = core.slots.try_acquire() else {
+        return render_error(&StripeError::rate_limit(), &request_id, key.as_deref());
+    };
+    let body = match axum::body::to_bytes(body, LARGEST_BODY).await {
+        Ok(body) => body,
+        Err(_) => return render_error(&StripeError::body_too_large(), &request_id, key.as_deref()),
+    };
+    let path = parts.uri.path().to_owned();
+    let found = find(&parts.method, &path);
+    let name = found
+        .as_ref()
+        .map_or("unknown", |(operation, _)| operation.name);
+    let span = tracing::info_span!(
+        "stripe.sim",
+        operation = name,
+        id = found.as_ref().map_or("", |(_, id)| id.as_str()),
+        request_id = %request_id,
+        status = tracing::field::Empty,
+        traceparent = parts.headers.get("traceparent").and_then(|value| value.to_str().ok()).unwrap_or_default(),
+    );
+    let work = async {
+        if let Err(error) = authenticate(&core, &parts.headers) {
+            return render_error(&error, &request_id, key.as_deref());
+        }
+        let Some((operation, id)) = found else {
+            let error = StripeError::no_such_url(parts.method.as_str(), &path);
+            return render_error(&error, &request_id, key.as_deref());
+        };
+        let inbound = Inbound {
+            operation,
+            id,
+            path: &path,
+            query: parts.uri.query(),
+            headers: &parts.headers,
+            body: &body,
+        };
+        perform(&core, inbound, &request_id, key.as_deref()).await
+    };
+    let response = work.instrument(span.clone()).await;
+    span.record("status", response.status().as_u16());
+    response
+}
+
+fn find(method: &Method, path: &str) -> Option<(&'static Operation, String)> {
+    let segments: Vec<&str> = path.split('/').collect();
+    RESOURCES
+        .iter()
+        .flat_map(|operations| operations.iter())
+        .find_map(|operation| {
+            if operation.method != method.as_str() {
+                return None;
+            }
+            let mut id = String::new();
+            let mut pattern = operation.path.split('/');
+            for segment in &segments {
+                match pattern.next()? {
+                    "{id}" if !segment.is_empty() => id = (*segment).to_owned(),
+                    fixed if fixed == *segment => {}
+                    _ => return None,
+                }
+            }
+            pattern.next().is_none().then_some((operation, id))
+        })
+}
+
+fn authenticate(core: &Core, headers: &HeaderMap) -> Result<()> {
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| {
+            let (scheme, rest) = value.split_once(' ')?;
+            if scheme.eq_ignore_ascii_case("bearer") {
+                return Some(rest.trim().to_owned());
+            }
+            // `curl -u sk_test_…:` as Stripe's documentation shows it.
+            let decoded = base64::engine::general_purpose::STANDARD
+                .decode(rest.trim())
+                .ok()?;
+            let text = String::from_utf8(decoded).ok()?;
+            scheme
+                .eq_ignore_ascii_case("basic")
+                .then(|| text.split(':').next().unwrap_or_default().to_owned())
+        });
+    let Some(given) = given.filter(|given| !given.is_empty()) else {
+        return Err(StripeError::unauthorized(
+            "You did not provide an API key. You need to provide your API key in the Authorization header, using \
+             Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY').",
+        ));
+    };
+    if given.starts_with("sk_live_") || given.starts_with("rk_live_") {
+        return Err(StripeError::unauthorized(
+            "This is a simulator: it takes test keys only, never a live key.",
+        ));
+    }
+    let accepted = match &core.stripe_secret_key {
+        Some(key) => *key == given,
+        None => given.starts_with("sk_test_") || given.starts_with("rk_test_"),
+    };
+    if accepted {
+        return Ok(());
+    }
+    let shown: String = given.chars().take(8).collect();
+    Err(StripeError::unauthorized(format!(
+        "Invalid API Key provided: {shown}***"
+    )))
+}
+
+/// A request that is known to be one of ours.
+struct Inbound<'a> {
+    operation: &'static Operation,
+    id: String,
+    path: &'a str,
+    query: Option<&'a str>,
+    headers: &'a HeaderMap,
+    body: &'a [u8],
+}
+
+impl Inbound<'_> {
+    fn pairs(&self) -> Result<Vec<form::Pair>> {
+        let mut pairs = form::pairs(self.query.unwrap_or_default())?;
+        if !self.body.is_empty() {
+            let content_type = self
+                .headers
+                .get(header::CONTENT_TYPE)
+                .and_then(|value| value.to_str().ok());
+            let body = std::str::from_utf8(self.body).ok().filter(|_| {
+                content_type
+                    .is_none_or(|value| value.starts_with("application/x-www-form-urlencoded"))
+            });
+            let Some(body) = body else {
+                return Err(StripeError::parameter(
+                    "parameter_invalid",
+                    "",
+                    "Invalid request (check that your POST content type is application/x-www-form-urlencoded).",
+                ));
+            };
+            pairs.extend(form::pairs(body)?);
+        }
+        Ok(pairs)
+    }
+}
+
+/// Key, faults, execution: the part that can be repeated, broken and raced.
+async fn perform(
+    core: &Arc<Core>,
+    inbound: Inbound<'_>,
+    request_id: &str,
+    key: Option<&str>,
+) -> Response {
+    let pairs = match inbound.pairs() {
+        Ok(pairs) => pairs,
+        Err(error) => return render_error(&error, request_id, key),
+    };
+    let fingerprint = idempotency::fingerprint(inbound.operation.method, inbound.path, &pairs);
+    let claim = match key
+        .map(|key| idempotency::claim(core, key, &fingerprint))
+        .transpose()
+    {
+        Ok(None) => None,
+        Ok(Some(idempotency::Claim::Mine(guard))) => Some(guard),
+        Ok(Some(idempotency::Claim::Answered(answer))) => return render(&answer, request_id, key),
+        Err(error) => return render_error(&error, request_id, key),
+    };
+
+    let strike = core.faults.strike_request("stripe", inbound.operation.name);
+    if let Some(latency) = strike.latency {
+        core.faults.hold(latency).await;
+    }
+    if strike.drop {
+        return broken_connection();
+    }
+    catch_up(core);
+    let origin = Origin {
+        operation: inbound.operation.name.to_owned(),
+        request_id: Some(request_id.to_owned()),
+        idempotency_key: key.map(str::to_owned),
+        traceparent: inbound
+            .headers
+            .get("traceparent")
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned),
+    };
+    let committed = core.commit(|world| {
+        let mut tx = Tx::new(world, world.now(), origin);
+        let outcome = match strike.status {
+            Some(status) => Err(StripeError::injected(status)),
+            None => execute(&mut tx, &inbound, &pairs),
+        };
+        let (answer, keep_effects, keep_answer) = match outcome {
+            Ok(value) => (
+                Answer {
+                    status: 200,
+                    body: value.to_string().into(),
+                    replayed_from: None,
+                },
+                true,
+                true,
+            ),
+            Err(error) => (
+                error_answer(&error, request_id),
+                error.keeps_effects,
+                !error.before_execution,
+            ),
+        };
+        let mut record = if keep_effects {
+            tx.into_record()
+        } else {
+            Record::default()
+        };
+        if let Some(key) = key.filter(|_| keep_answer) {
+            record.answer = Some(idempotency::stored(
+                key,
+                &fingerprint,
+                &answer,
+                request_id,
+                world.now(),
+            ));
+        }
+        (record, answer)
+    });
+    drop(claim);
+    let answer = committed.unwrap_or_else(|error| {
+        tracing::error!(%error, "the simulators' journal cannot be written; nothing was done");
+        error_answer(&StripeError::internal(), request_id)
+    });
+    if let Some(duration) = strike.hold_after_effect {
+        core.faults.hold(duration).await;
+    }
+    render(&answer, request_id, key)
+}
+
+fn execute(tx: &mut Tx<'_>, inbound: &Inbound<'_>, pairs: &[form::Pair]) -> Result<Value> {
+    params::check_known(pairs, inbound.operation.known)?;
+    let tree = form::tree(pairs)?;
+    let params = Params::new(&tree);
+    let paths = expand::paths(&params)?;
+    let call = Call {
+        id: &inbound.id,
+        url: inbound.path,
+        params,
+    };
+    let mut answer = (inbound.operation.run)(tx, &call)?;
+    expand::expand(tx, &mut answer, &paths)?;
+    Ok(public(&answer))
+}
+
+/// An object without the simulator's private fields.
+pub(crate) fn public(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let shown = fields.iter().filter(|(name, _)| !name.starts_with('_'));
+            let shown = shown.map(|(name, value)| {
+                // Keys of metadata are the caller's and may begin with anything.
+                (
+                    name.clone(),
+                    if name == "metadata" {
+                        value.clone()
+                    } else {
+                        public(value)
+                    },
+                )
+            });
+            Value::Object(shown.collect())
+        }
+        Value::Array(values) => Value::Array(values.iter().map(public).collect()),
+        other => other.clone(),
+    }
+}
+
+fn error_answer(error: &StripeError, request_id: &str) -> Answer {
+    Answer {
+        status: error.status,
+        body: error.body(request_id).to_string().into(),
+        replayed_from: None,
+    }
+}
+
+fn render_error(error: &StripeError, request_id: &str, key: Option<&str>) -> Response {
+    render(&error_answer(error, request_id), request_id, key)
+}
+
+fn render(answer: &Answer, request_id: &str, key: Option<&str>) -> Response {
+    let mut response = Response::new(Body::from(answer.body.to_string()));
+    *response.status_mut() =
+        StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    let mut set = |name: &'static str, value: &str| {
+        if let Ok(value) = value.parse() {
+            headers.insert(name, value);
+        }
+    };
+    set("content-type", "application/json");
+    set("request-id", request_id);
+    set("stripe-version", API_VERSION);
+    if let Some(key) = key {
+        set("idempotency-key", key);
+        set(
+            "original-request",
+            answer.replayed_from.as_deref().unwrap_or(request_id),
+        );
+    }
+    if answer.replayed_from.is_some() {
+        set("idempotent-replayed", "true");
+    }
+    response
+}
+
+/// A response whose body fails before its first byte: the server closes the connection with nothing sent.
+fn broken_connection() -> Response {
+    #[derive(Debug)]
+    struct Broken;
+    impl http_body::Body for Broken {
+        type Data = bytes::Bytes;
+        type Error = std::io::Error;
+        fn poll_frame(
+            self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<
+            Option<std::result::Result<http_body::Frame<bytes::Bytes>, std::io::Error>>,
+        > {
+            std::task::Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionReset.into())))
+        }
+    }
+    Response::new(Body::new(Broken))
+}
+
+/// The customer passed or failed the bank's page for a payment that asked for it.
+pub(crate) fn pass_authentication(
+    tx: &mut Tx<'_>,
+    intent: &str,
+    succeeded: bool,
+) -> std::result::Result<Value, String> {
+    payment_intent::authenticate(tx, intent, succeeded)
+        .map(|intent| public(&intent))
+        .map_err(|error| error.message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_are_named_once_and_no_pattern_hides_another() {
+        let mut names = std::collections::HashSet::new();
+        for operation in RESOURCES.iter().flat_map(|operations| operations.iter()) {
+            assert!(
+                names.insert(operation.name),
+                "{} is there twice",
+                operation.name
+            );
+            let method = Method::from_bytes(operation.method.as_bytes()).expect("a method");
+            let (found, _) = find(&method, &operation.path.replace("{id}", "x_1")).expect("found");
+            assert_eq!(
+                found.name, operation.name,
+                "{} {}",
+                operation.method, operation.path
+            );
+        }
+    }
+
+    #[test]
+    fn private_fields_are_hidden_but_metadata_is_the_callers() {
+        let object = serde_json::json!({ "id": "x", "_secret": 1, "data": [{ "_a": 1, "metadata": { "_k": "v" } }] });
+        assert_eq!(
+            public(&object),
+            serde_json::json!({ "id": "x", "data": [{ "metadata": { "_k": "v" } }] })
+        );
+    }
+}

@@ -1,0 +1,607 @@
+//! Owns payment intents and the charges they make; the one place where simulated money moves in.
+//!
+//! ```text
+//! requires_payment_method ──▶ requires_confirmation ──▶ succeeded
+//!          ▲        declined ─────────┘   └─▶ requires_action ──▶ succeeded | requires_payment_method
+//! any but succeeded ──▶ canceled
+//! ```
+//!
+//! Deliberately absent: manual capture, setup intents, and amounts captured in part.
+
+use serde_json::{Value, json};
+
+use super::errors::{Result, StripeError};
+use super::list::{self, get, list_parameters};
+use super::payment_method::{self, Behavior};
+use super::{Call, Operation, customer, event, invoice, kind, operation, search};
+use crate::ids;
+use crate::store::Tx;
+
+const CREATE: &[&str] = &[
+    "amount",
+    "automatic_payment_methods.enabled",
+    "automatic_payment_methods.allow_redirects",
+    "confirm",
+    "currency",
+    "customer",
+    "description",
+    "metadata",
+    "metadata.*",
+    "off_session",
+    "payment_method",
+    "payment_method_types[]",
+    "receipt_email",
+    "return_url",
+    "setup_future_usage",
+    "statement_descriptor_suffix",
+    "capture_method",
+    "error_on_requires_action",
+];
+const UPDATE: &[&str] = &[
+    "amount",
+    "customer",
+    "description",
+    "metadata",
+    "metadata.*",
+    "payment_method",
+    "receipt_email",
+];
+const CONFIRM: &[&str] = &[
+    "payment_method",
+    "return_url",
+    "off_session",
+    "error_on_requires_action",
+    "receipt_email",
+    "setup_future_usage",
+];
+
+pub(super) const OPERATIONS: &[Operation] = &[
+    operation(
+        "POST",
+        "/v1/payment_intents",
+        "payment_intents.create",
+        CREATE,
+        create,
+    ),
+    operation(
+        "GET",
+        "/v1/payment_intents",
+        "payment_intents.list",
+        list_parameters!("customer"),
+        |tx, call| {
+            let of_customer = list::equals(call, "customer")?;
+            list::list(tx, call, kind::PAYMENT_INTENT, of_customer)
+        },
+    ),
+    operation(
+        "GET",
+        "/v1/payment_intents/search",
+        "payment_intents.search",
+        search::PARAMETERS,
+        |tx, call| search::search(tx, call, kind::PAYMENT_INTENT),
+    ),
+    operation(
+        "GET",
+        "/v1/payment_intents/{id}",
+        "payment_intents.retrieve",
+        &["client_secret"],
+        |tx, call| get(tx, kind::PAYMENT_INTENT, "payment_intent", call.id).cloned(),
+    ),
+    operation(
+        "POST",
+        "/v1/payment_intents/{id}",
+        "payment_intents.update",
+        UPDATE,
+        update,
+    ),
+    operation(
+        "POST",
+        "/v1/payment_intents/{id}/confirm",
+        "payment_intents.confirm",
+        CONFIRM,
+        confirm_call,
+    ),
+    operation(
+        "POST",
+        "/v1/payment_intents/{id}/cancel",
+        "payment_intents.cancel",
+        &["cancellation_reason"],
+        cancel,
+    ),
+    operation(
+        "GET",
+        "/v1/charges",
+        "charges.list",
+        list_parameters!("customer", "payment_intent"),
+        |tx, call| {
+            let (of_customer, of_intent) = (
+                list::equals(call, "customer")?,
+                list::equals(call, "payment_intent")?,
+            );
+            list::list(tx, call, kind::CHARGE, |charge| {
+                of_customer(charge) && of_intent(charge)
+            })
+        },
+    ),
+    operation(
+        "GET",
+        "/v1/charges/search",
+        "charges.search",
+        search::PARAMETERS,
+        |tx, call| search::search(tx, call, kind::CHARGE),
+    ),
+    operation(
+        "GET",
+        "/v1/charges/{id}",
+        "charges.retrieve",
+        &[],
+        |tx, call| get(tx, kind::CHARGE, "charge", call.id).cloned(),
+    ),
+    operation(
+        "POST",
+        "/v1/charges/{id}",
+        "charges.update",
+        &["description", "metadata", "metadata.*"],
+        update_charge,
+    ),
+];
+
+/// A new intent, staged and told of.
+pub(super) fn open(
+    tx: &mut Tx<'_>,
+    amount: i64,
+    currency: &str,
+    customer: &Value,
+    description: Option<&str>,
+    metadata: Value,
+) -> Value {
+    let id = ids::stripe("pi");
+    let intent = json!({
+        "id": id,
+        "object": "payment_intent",
+        "amount": amount,
+        "amount_capturable": 0,
+        "amount_details": { "tip": {} },
+        "amount_received": 0,
+        "application": null,
+        "application_fee_amount": null,
+        "automatic_payment_methods": null,
+        "canceled_at": null,
+        "cancellation_reason": null,
+        "capture_method": "automatic",
+        "client_secret": format!("{id}_secret_{}", ids::random(24)),
+        "confirmation_method": "automatic",
+        "created": tx.now,
+        "currency": currency,
+        "customer": customer,
+        "description": description,
+        "last_payment_error": null,
+        "latest_charge": null,
+        "livemode": false,
+        "metadata": metadata,
+        "next_action": null,
+        "on_behalf_of": null,
+        "payment_method": null,
+        "payment_method_options": { "card": { "request_three_d_secure": "automatic" } },
+        "payment_method_types": ["card"],
+        "processing": null,
+        "receipt_email": null,
+        "review": null,
+        "setup_future_usage": null,
+        "shipping": null,
+        "statement_descriptor": null,
+        "statement_descriptor_suffix": null,
+        "status": "requires_payment_method",
+        "transfer_data": null,
+        "transfer_group": null,
+    });
+    tx.put(kind::PAYMENT_INTENT, intent.clone());
+    event::emit(tx, "payment_intent.created", &intent, None);
+    intent
+}
+
+fn create(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
+    let params = &call.params;
+    let amount = params
+        .integer_from("amount", 1, 99_999_999)?
+        .ok_or_else(|| StripeError::missing("amount"))?;
+    let currency = params
+        .currency("currency")?
+        .ok_or_else(|| StripeError::missing("currency"))?;
+    params.one_of("capture_method", &["automatic", "automatic_async"])?;
+    let metadata = params.metadata(None)?;
+    let confirm_now = params.boolean("confirm")?.unwrap_or(false);
+    let owner = match params.text("customer")? {
+        Some(id) => customer::live(tx, id, "customer")?["id"].clone(),
+        None => Value::Null,
+    };
+    let mut intent = open(
+        tx,
+        amount,
+        &currency,
+        &owner,
+        params.text("description")?,
+        metadata,
+    );
+    if let Some(email) = params.text("receipt_email")? {
+        intent["receipt_email"] = json!(email);
+    }
+    if let Some(id) = params.text("payment_method")? {
+        use_method(tx, &mut intent, id)?;
+    }
+    tx.put(kind::PAYMENT_INTENT, intent.clone());
+    if !confirm_now {
+        return Ok(intent);
+    }
+    let id = intent["id"].as_str().unwrap_or_default().to_owned();
+    let off_session = params.boolean("off_session")?.unwrap_or(false);
+    finish(
+        tx,
+        &id,
+        off_session,
+        params.boolean("error_on_requires_action")?.unwrap_or(false),
+    )
+}
+
+fn use_method(tx: &mut Tx<'_>, intent: &mut Value, id: &str) -> Result<()> {
+    let method = payment_method::usable(tx, id, "payment_method")?;
+    if !method["customer"].is_null() && method["customer"] != intent["customer"] {
+        let message = "The provided PaymentMethod belongs to another Customer; pass that customer or another method.";
+        return Err(
+            StripeError::state(Some("payment_method_unexpected_state"), message)
+                .with_param("payment_method"),
+        );
+    }
+    intent["payment_method"] = method["id"].clone();
+    intent["status"] = json!("requires_confirmation");
+    tx.put(kind::PAYMENT_METHOD, method);
+    Ok(())
+}
+
+fn update(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
+    let mut intent = get(tx, kind::PAYMENT_INTENT, "payment_intent", call.id)?.clone();
+    let changeable = [
+        "requires_payment_method",
+        "requires_confirmation",
+        "requires_action",
+    ];
+    if let Some(amount) = call.params.integer_from("amount", 1, 99_999_999)? {
+        if !changeable.iter().any(|status| intent["status"] == *status) {
+            return Err(unexpected_state(&intent, "updated"));
+        }
+        intent["amount"] = json!(amount);
+    }
+    if let Some(id) = call.params.text("customer")? {
+        intent["customer"] = customer::live(tx, id, "customer")?["id"].clone();
+    }
+    for field in ["description", "receipt_email"] {
+        if let Some(text) = call.params.raw(field)? {
+            intent[field] = if text.is_empty() {
+                Value::Null
+            } else {
+                json!(text)
+            };
+        }
+    }
+    if let Some(id) = call.params.text("payment_method")? {
+        use_method(tx, &mut intent, id)?;
+    }
+    intent["metadata"] = call.params.metadata(Some(&intent["metadata"]))?;
+    tx.put(kind::PAYMENT_INTENT, intent.clone());
+    Ok(intent)
+}
+
+fn confirm_call(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
+    let mut intent = get(tx, kind::PAYMENT_INTENT, "payment_intent", call.id)?.clone();
+    if intent["status"] == "succeeded" || intent["status"] == "canceled" {
+        return Err(unexpected_state(&intent, "confirmed"));
+    }
+    if let Some(id) = call.params.text("payment_method")? {
+        use_method(tx, &mut intent, id)?;
+        tx.put(kind::PAYMENT_INTENT, intent.clone());
+    }
+    let off_session = call.params.boolean("off_session")?.unwrap_or(false);
+    finish(
+        tx,
+        call.id,
+        off_session,
+        call.params
+            .boolean("error_on_requires_action")?
+            .unwrap_or(false),
+    )
+}
+
+fn unexpected_state(intent: &Value, verb: &str) -> Box<StripeError> {
+    let status = intent["status"].as_str().unwrap_or_default();
+    let message =
+        format!("This PaymentIntent could not be {verb} because it has a status of {status}.");
+    let mut error = StripeError::state(Some("payment_intent_unexpected_state"), message);
+    error
+        .more
+        .insert("payment_intent".into(), super::public(intent));
+    error
+}
+
+/// Confirms on behalf of an API caller: what happened is kept, a decline is the 402.
+fn finish(tx: &mut Tx<'_>, id: &str, off_session: bool, fail_on_action: bool) -> Result<Value> {
+    let outcome = confirm(tx, id, off_session);
+    let intent = get(tx, kind::PAYMENT_INTENT, "payment_intent", id)?.clone();
+    let invoice = intent["_invoice"].as_str().map(str::to_owned);
+    if let Some(invoice) = &invoice {
+        match &outcome {
+            Ok(Outcome::Succeeded) => invoice::settle(tx, invoice),
+            Ok(Outcome::RequiresAction) => invoice::note_action_required(tx, invoice),
+            Err(error) if error.error_type == "card_error" => {
+                invoice::note_failure(tx, invoice, error.decline_code.as_deref());
+            }
+            Err(_) => {}
+        }
+    }
+    match outcome {
+        Ok(Outcome::RequiresAction) if fail_on_action => Err(with_intent(
+            StripeError::declined(
+                "authentication_required",
+                Some("authentication_required"),
+                AUTHENTICATE,
+            ),
+            tx,
+            id,
+        )),
+        Ok(_) => get(tx, kind::PAYMENT_INTENT, "payment_intent", id).cloned(),
+        Err(error) if error.error_type == "card_error" => Err(with_intent(error, tx, id)),
+        Err(error) => Err(error),
+    }
+}
+
+fn with_intent(mut error: Box<StripeError>, tx: &Tx<'_>, id: &str) -> Box<StripeError> {
+    error.keeps_effects = true;
+    if let Some(intent) = tx.get(kind::PAYMENT_INTENT, id) {
+        error
+            .more
+            .insert("payment_intent".into(), super::public(intent));
+    }
+    error
+}
+
+const AUTHENTICATE: &str = "Your card was declined. This transaction requires authentication.";
+
+/// How a confirmation ended, unless the card was declined.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Outcome {
+    Succeeded,
+    RequiresAction,
+}
+
+/// Tries to take the money. A decline leaves its trace in the intent and comes back as a `card_error`.
+pub(super) fn confirm(tx: &mut Tx<'_>, id: &str, off_session: bool) -> Result<Outcome> {
+    let intent = get(tx, kind::PAYMENT_INTENT, "payment_intent", id)?.clone();
+    let Some(method) = intent["payment_method"]
+        .as_str()
+        .and_then(|pm| tx.get(kind::PAYMENT_METHOD, pm))
+        .cloned()
+    else {
+        let message =
+            "You cannot confirm this PaymentIntent because it's missing a payment method.";
+        return Err(StripeError::state(
+            Some("payment_intent_unexpected_state"),
+            message,
+        ));
+    };
+    match payment_method::behavior(&method) {
+        Behavior::Works => {
+            take(tx, intent, &method);
+            Ok(Outcome::Succeeded)
+        }
+        Behavior::NeedsAuthentication if !off_session => {
+            let mut intent = intent;
+            intent["status"] = json!("requires_action");
+            let sdk = json!({ "type": "three_d_secure_redirect", "source": ids::stripe("src") });
+            intent["next_action"] = json!({ "type": "use_stripe_sdk", "use_stripe_sdk": sdk });
+            tx.put(kind::PAYMENT_INTENT, intent.clone());
+            event::emit(tx, "payment_intent.requires_action", &intent, None);
+            Ok(Outcome::RequiresAction)
+        }
+        Behavior::NeedsAuthentication => Err(decline(
+            tx,
+            intent,
+            &method,
+            "authentication_required",
+            Some("authentication_required"),
+            AUTHENTICATE,
+        )),
+        Behavior::Declines(code, decline_code, message) => {
+            Err(decline(tx, intent, &method, code, decline_code, message))
+        }
+        Behavior::DeclinesCharges => Err(decline(
+            tx,
+            intent,
+            &method,
+            "card_declined",
+            Some("generic_decline"),
+            "Your card was declined.",
+        )),
+    }
+}
+
+/// The customer authenticated, or failed to; the simulator's stand-in for the bank's page.
+pub(crate) fn authenticate(tx: &mut Tx<'_>, id: &str, succeeded: bool) -> Result<Value> {
+    let mut intent = get(tx, kind::PAYMENT_INTENT, "payment_intent", id)?.clone();
+    if intent["status"] != "requires_action" {
+        return Err(unexpected_state(&intent, "authenticated"));
+    }
+    let method = intent["payment_method"]
+        .as_str()
+        .and_then(|pm| tx.get(kind::PAYMENT_METHOD, pm))
+        .cloned();
+    let method = method.unwrap_or(Value::Null);
+    intent["next_action"] = Value::Null;
+    if succeeded {
+        let invoice = intent["_invoice"].as_str().map(str::to_owned);
+        take(tx, intent, &method);
+        if let Some(invoice) = invoice {
+            invoice::settle(tx, &invoice);
+        }
+    } else {
+        let message = "We are unable to authenticate your payment method. Please choose a different payment method.";
+        decline(
+            tx,
+            intent,
+            &method,
+            "payment_intent_authentication_failure",
+            None,
+            message,
+        );
+    }
+    get(tx, kind::PAYMENT_INTENT, "payment_intent", id).cloned()
+}
+
+fn take(tx: &mut Tx<'_>, mut intent: Value, method: &Value) {
+    let charge = charge(tx, &intent, method, None);
+    event::emit(tx, "charge.succeeded", &charge, None);
+    intent["status"] = json!("succeeded");
+    intent["amount_received"] = intent["amount"].clone();
+    intent["latest_charge"] = charge["id"].clone();
+    intent["last_payment_error"] = Value::Null;
+    intent["next_action"] = Value::Null;
+    tx.put(kind::PAYMENT_INTENT, intent.clone());
+    event::emit(tx, "payment_intent.succeeded", &intent, None);
+}
+
+fn decline(
+    tx: &mut Tx<'_>,
+    mut intent: Value,
+    method: &Value,
+    code: &str,
+    decline_code: Option<&str>,
+    message: &str,
+) -> Box<StripeError> {
+    let mut error = StripeError::declined(code, decline_code, message);
+    let charge = charge(tx, &intent, method, Some(&error));
+    event::emit(tx, "charge.failed", &charge, None);
+    error.more.insert("charge".into(), charge["id"].clone());
+    let mut last_error = error.fields();
+    last_error["payment_method"] = super::public(method);
+    intent["status"] = json!("requires_payment_method");
+    intent["payment_method"] = Value::Null;
+    intent["latest_charge"] = charge["id"].clone();
+    intent["last_payment_error"] = last_error;
+    tx.put(kind::PAYMENT_INTENT, intent.clone());
+    event::emit(tx, "payment_intent.payment_failed", &intent, None);
+    error
+}
+
+fn charge(tx: &mut Tx<'_>, intent: &Value, method: &Value, failure: Option<&StripeError>) -> Value {
+    let succeeded = failure.is_none();
+    let amount = intent["amount"].clone();
+    let card = &method["card"];
+    let code = failure.and_then(|error| error.decline_code.clone().or(error.code.clone()));
+    let charge = json!({
+        "id": ids::stripe("ch"),
+        "object": "charge",
+        "amount": amount,
+        "amount_captured": if succeeded { amount.clone() } else { json!(0) },
+        "amount_refunded": 0,
+        "application": null,
+        "application_fee": null,
+        "application_fee_amount": null,
+        "balance_transaction": if succeeded { json!(ids::stripe("txn")) } else { Value::Null },
+        "billing_details": method["billing_details"],
+        "calculated_statement_descriptor": "MAINSTAY",
+        "captured": succeeded,
+        "created": tx.now,
+        "currency": intent["currency"],
+        "customer": intent["customer"],
+        "description": intent["description"],
+        "disputed": false,
+        "failure_balance_transaction": null,
+        "failure_code": failure.and_then(|error| error.code.clone()),
+        "failure_message": failure.map(|error| error.message.clone()),
+        "fraud_details": {},
+        "livemode": false,
+        "metadata": intent["metadata"],
+        "on_behalf_of": null,
+        "outcome": {
+            "advice_code": null,
+            "network_advice_code": null,
+            "network_decline_code": null,
+            "network_status": if succeeded { "approved_by_network" } else { "declined_by_network" },
+            "reason": code,
+            "risk_level": "normal",
+            "risk_score": 20,
+            "seller_message": if succeeded { "Payment complete." } else { "The bank did not return any further details with this decline." },
+            "type": if succeeded { "authorized" } else { "issuer_declined" },
+        },
+        "paid": succeeded,
+        "payment_intent": intent["id"],
+        "payment_method": method["id"],
+        "payment_method_details": {
+            "card": {
+                "amount_authorized": amount, "brand": card["brand"], "checks": card["checks"], "country": card["country"],
+                "exp_month": card["exp_month"], "exp_year": card["exp_year"], "fingerprint": card["fingerprint"],
+                "funding": card["funding"], "installments": null, "last4": card["last4"], "mandate": null,
+                "network": card["brand"], "three_d_secure": null, "wallet": null,
+            },
+            "type": "card",
+        },
+        "receipt_email": intent["receipt_email"],
+        "receipt_number": null,
+        "receipt_url": null,
+        "refunded": false,
+        "review": null,
+        "shipping": null,
+        "source_transfer": null,
+        "statement_descriptor": null,
+        "statement_descriptor_suffix": null,
+        "status": if succeeded { "succeeded" } else { "failed" },
+        "transfer_data": null,
+        "transfer_group": null,
+    });
+    tx.put(kind::CHARGE, charge.clone());
+    charge
+}
+
+fn update_charge(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
+    let mut charge = get(tx, kind::CHARGE, "charge", call.id)?.clone();
+    if let Some(text) = call.params.raw("description")? {
+        charge["description"] = if text.is_empty() {
+            Value::Null
+        } else {
+            json!(text)
+        };
+    }
+    charge["metadata"] = call.params.metadata(Some(&charge["metadata"]))?;
+    event::put_updated(tx, kind::CHARGE, "charge.updated", charge.clone());
+    Ok(charge)
+}
+
+fn cancel(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
+    let intent = get(tx, kind::PAYMENT_INTENT, "payment_intent", call.id)?.clone();
+    let reasons = [
+        "duplicate",
+        "fraudulent",
+        "requested_by_customer",
+        "abandoned",
+    ];
+    let reason = call.params.one_of("cancellation_reason", &reasons)?;
+    if intent["status"] == "succeeded" || intent["status"] == "canceled" {
+        return Err(unexpected_state(&intent, "canceled"));
+    }
+    if intent["_invoice"].is_string() {
+        let message = "This PaymentIntent belongs to an invoice; void the invoice instead.";
+        return Err(StripeError::state(
+            Some("payment_intent_unexpected_state"),
+            message,
+        ));
+    }
+    Ok(cancel_intent(tx, intent, reason))
+}
+
+pub(super) fn cancel_intent(tx: &mut Tx<'_>, mut intent: Value, reason: Option<&str>) -> Value {
+    intent["status"] = json!("canceled");
+    intent["canceled_at"] = json!(tx.now);
+    intent["cancellation_reason"] = json!(reason);
+    intent["next_action"] = Value::Null;
+    tx.put(kind::PAYMENT_INTENT, intent.clone());
+    event::emit(tx, "payment_intent.canceled", &intent, None);
+    intent
+}

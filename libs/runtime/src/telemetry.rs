@@ -3,6 +3,7 @@
 //! Deliberately absent: what is worth a span. The stacks (`rpc`, `jobs`, `providers`, gateway) decide that; this
 //! exports only spans of our own crates, so that the exporter's own calls cannot feed themselves.
 
+mod log_file;
 mod log_format;
 mod propagation;
 mod trace_file;
@@ -47,6 +48,8 @@ pub struct TelemetryConfig {
     pub log_format: LogFormat,
     /// Which log lines are written (`tracing` directives).
     pub log_filter: String,
+    /// A file that gets the log lines, if any; standard error then gets only warnings and errors.
+    pub log_file: Option<PathBuf>,
 }
 
 /// Why telemetry could not start.
@@ -66,6 +69,14 @@ pub enum TelemetryError {
     /// The trace file cannot be opened.
     #[error("the trace file {path} cannot be opened: {source}")]
     TraceFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The log file cannot be opened.
+    #[error("the log file {path} cannot be opened: {source}")]
+    LogFile {
         /// The file.
         path: PathBuf,
         /// Why.
@@ -121,12 +132,14 @@ type Subscriber = Box<dyn tracing::Subscriber + Send + Sync>;
 /// # Errors
 /// As [`init`].
 pub fn build(config: &TelemetryConfig) -> Result<(Subscriber, TelemetryGuard), TelemetryError> {
-    let filter = EnvFilter::builder()
-        .parse(&config.log_filter)
-        .map_err(|error| TelemetryError::Filter {
+    let filter = || {
+        let parsed = EnvFilter::builder().parse(&config.log_filter);
+        parsed.map_err(|error| TelemetryError::Filter {
             filter: config.log_filter.clone(),
             reason: error.to_string(),
-        })?;
+        })
+    };
+    let file = config.log_file.as_deref().map(log_file::open).transpose()?;
     let provider = provider(config)?;
 
     // Spans of our own crates only; of events, warnings and errors join their span.
@@ -144,9 +157,18 @@ pub fn build(config: &TelemetryConfig) -> Result<(Subscriber, TelemetryGuard), T
         .with_error_events_to_status(false)
         .with_filter(ours.and(worth_keeping));
 
-    let logs = log_format::layer(config.log_format).with_filter(filter);
+    let terminal = match file {
+        Some(_) => LevelFilter::WARN,
+        None => LevelFilter::TRACE,
+    };
+    let logs =
+        log_format::layer(config.log_format, std::io::stderr).with_filter(filter()?.and(terminal));
+    let kept = match file {
+        Some(file) => Some(log_format::layer(config.log_format, file).with_filter(filter()?)),
+        None => None,
+    };
     // The logs come after the traces, so that a line can tell the trace it belongs to.
-    let subscriber = Registry::default().with(traces).with(logs);
+    let subscriber = Registry::default().with(traces).with(logs).with(kept);
     Ok((Box::new(subscriber), TelemetryGuard { provider }))
 }
 

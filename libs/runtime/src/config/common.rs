@@ -97,6 +97,14 @@ pub const LOG_FILTER: Setting = Setting::new(
 )
 .default("info,h2=warn,hyper=warn,tonic=warn,tower=warn,sqlx=warn,rustls=warn");
 
+/// The log file.
+pub const LOG_FILE: Setting = Setting::new(
+    "MAINSTAY_LOG_FILE",
+    "a file that gets the log lines; standard error then gets only warnings and errors",
+    Kind::Path,
+)
+.optional();
+
 /// These settings.
 pub static GROUP: Group = Group {
     name: "every role",
@@ -112,6 +120,7 @@ pub static GROUP: Group = Group {
         TRACE_SAMPLE_RATIO,
         LOG_FORMAT,
         LOG_FILTER,
+        LOG_FILE,
     ],
 };
 
@@ -189,6 +198,7 @@ impl Common {
                 sample_ratio: config.get(&TRACE_SAMPLE_RATIO),
                 log_format,
                 log_filter: config.get(&LOG_FILTER),
+                log_file: config.get::<Option<PathBuf>>(&LOG_FILE),
             },
         }
     }

@@ -11,7 +11,7 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::clock::Clock;
@@ -25,10 +25,11 @@ pub enum LogFormat {
     Pretty,
 }
 
-/// The layer that writes lines to standard error; standard output belongs to commands' answers.
-pub(super) fn layer<S>(format: LogFormat) -> impl Layer<S>
+/// The layer that writes lines: to standard error (standard output belongs to commands' answers), or to a file.
+pub(super) fn layer<S, W>(format: LogFormat, writer: W) -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + 'static,
 {
     // Wall time, not the platform's: logs are compared with other machines' logs.
     let line = Line {
@@ -36,7 +37,7 @@ where
         wall: Clock::system(0),
     };
     tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .with_ansi(false)
         .event_format(line)
 }

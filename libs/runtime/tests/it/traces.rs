@@ -20,6 +20,7 @@ fn config(file: PathBuf, max_bytes: u64) -> TelemetryConfig {
         sample_ratio: 1.0,
         log_format: LogFormat::Json,
         log_filter: "off".to_owned(),
+        log_file: None,
     }
 }
 

@@ -218,9 +218,11 @@ impl<'a> Types<'a> {
     fn one(&mut self, field: &FieldShape, direction: Direction) -> Value {
         match &field.kind {
             ValueShape::Message(at) => self.component(*at, direction),
-            ValueShape::Text if direction == Direction::In && field.many != Many::Map => {
-                self.text(field)
+            ValueShape::Text if direction == Direction::In && field.many == Many::Map => {
+                // The field's own rules are about its names.
+                json!({"type": "string", "maxLength": DEFAULT_MAX_TEXT, "pattern": TEXT_PATTERN})
             }
+            ValueShape::Text if direction == Direction::In => self.text(field),
             kind => scalar(field, kind, direction),
         }
     }

@@ -1,9 +1,12 @@
 //! Journeys, walls and storms on the real binary. One test binary; each module is a promise.
 
 mod bad_input;
+mod fuzz;
+mod grpc_walls;
 mod journeys;
 mod kills;
 mod races;
+mod refusals;
 mod storm;
 mod walls;
 mod webhooks;

@@ -10,15 +10,6 @@ use mainstay_tests::{
 use mainstay_transcode::{MethodInfo, Schema};
 use mainstay_types::AgencyId;
 use serde_json::json;
-use uuid::Uuid;
-
-/// A fresh id of the resource that names nothing.
-fn nonexistent(resource: &str) -> anyhow::Result<String> {
-    let prefix =
-        mainstay_types::prefix_of(resource).with_context(|| format!("no prefix for {resource}"))?;
-    let like = mainstay_types::ClientId::from_uuid(Uuid::now_v7()).to_string();
-    Ok(like.replacen("cli", prefix, 1))
-}
 
 /// Fills every slot from a world.
 fn fill(slots: &[Slot], ids: &Ids) -> anyhow::Result<Ids> {
@@ -62,7 +53,7 @@ async fn hold_against_nothing(
     foreign: &str,
     case: usize,
 ) -> anyhow::Result<()> {
-    let nothing = nonexistent(&slot.resource)?;
+    let nothing = sample::nonexistent(&slot.resource)?;
     let unique = format!("case{case}");
     let of_foreign = ask(rest, method, own, slot, foreign, &unique).await?;
     let of_nothing = ask(rest, method, own, slot, &nothing, &unique).await?;

@@ -2,6 +2,8 @@
 //! outside has (REST, webhooks, the simulator's ledger, the commands). Deliberately absent: calls into
 //! the services' own code; a journey sees what a user sees, and the database only to prove that nothing moved.
 
+pub mod fuzz;
+pub mod grpc;
 pub mod platform;
 pub mod rest;
 pub mod sample;

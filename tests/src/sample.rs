@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::Context as _;
 use mainstay_transcode::{Binding, MethodInfo};
 use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value as Reflected};
 use serde_json::{Map, Value, json};
@@ -69,6 +70,14 @@ pub fn slots(method: &MethodInfo) -> Vec<Slot> {
         }
     }
     found
+}
+
+/// A fresh id of the resource that names nothing.
+pub fn nonexistent(resource: &str) -> anyhow::Result<String> {
+    let prefix =
+        mainstay_types::prefix_of(resource).with_context(|| format!("no prefix for {resource}"))?;
+    let like = mainstay_types::ClientId::from_uuid(uuid::Uuid::now_v7()).to_string();
+    Ok(like.replacen("cli", prefix, 1))
 }
 
 /// A request: verb, path with query, body.

@@ -1,0 +1,132 @@
+//! A role with wrong settings refuses to start and names all that is wrong at once; it never falls back to simulators.
+
+use std::{path::Path, process::Output};
+
+use anyhow::ensure;
+use mainstay_tests::{
+    Platform,
+    platform::{binary, scratch},
+};
+use tokio::process::Command;
+
+const CONTEXTS: [&str; 5] = [
+    "identity",
+    "billing",
+    "messaging",
+    "escalation",
+    "integrations",
+];
+
+async fn serve(
+    role: &str,
+    env: &[(String, String)],
+    folder: &Path,
+) -> anyhow::Result<(Output, String)> {
+    let output = Command::new(binary()?)
+        .args(["serve", role, "--listen", "127.0.0.1:0"])
+        .env_clear()
+        .envs(env.iter().cloned())
+        .current_dir(folder)
+        .kill_on_drop(true)
+        .output();
+    // A role that refuses ends by itself; one that wrongly starts would run on.
+    let output = tokio::time::timeout(std::time::Duration::from_secs(60), output).await??;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    Ok((output, said))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_without_settings_names_every_one_it_misses() -> anyhow::Result<()> {
+    let folder = scratch("refusals")?;
+    for role in CONTEXTS {
+        let (output, said) = serve(role, &[], &folder).await?;
+        ensure!(!output.status.success(), "{role} started with no settings");
+        let upper = role.to_uppercase();
+        for wanted in [format!("MAINSTAY_{upper}_"), "MAINSTAY_BASE_URL".to_owned()] {
+            ensure!(
+                said.contains(&wanted),
+                "{role} does not name {wanted}: {said}"
+            );
+        }
+        ensure!(
+            said.matches("MAINSTAY_").count() >= 3,
+            "{role} names too few at once: {said}"
+        );
+        ensure!(!said.contains("panicked"), "{said}");
+    }
+
+    // Malformed beside missing beside unknown: all in one refusal.
+    let env = [
+        ("MAINSTAY_BASE_URL".to_owned(), "not a url".to_owned()),
+        (
+            "MAINSTAY_SHUTDOWN_GRACE_SECONDS".to_owned(),
+            "soon".to_owned(),
+        ),
+        ("MAINSTAY_COLOUR".to_owned(), "red".to_owned()),
+        ("MAINSTAY_CLOCK_OFFSET_SECONDS".to_owned(), "60".to_owned()),
+    ];
+    let (output, said) = serve("billing", &env, &folder).await?;
+    ensure!(
+        !output.status.success(),
+        "billing started with bad settings"
+    );
+    for (name, _) in &env {
+        ensure!(said.contains(name.as_str()), "{name} is not named: {said}");
+    }
+    ensure!(
+        said.contains("STRIPE"),
+        "a missing Stripe key is not named: {said}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_simulator_is_refused_in_production() -> anyhow::Result<()> {
+    let folder = scratch("refusals-sandbox")?;
+    let (output, said) = serve("sandbox", &[], &folder).await?;
+    ensure!(
+        !output.status.success() && said.contains("production"),
+        "the simulators started in production: {said}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_role_that_can_look_over_the_walls_is_refused() -> anyhow::Result<()> {
+    let platform = Platform::start("refusals-role").await?;
+    let superuser = platform.dev_text("/database_url")?.to_owned();
+    // The settings of a role as `up` made them, with one thing changed: the superuser's URL.
+    let printed = platform
+        .command(&[
+            "config",
+            "check",
+            "--role",
+            "escalation",
+            "--reveal",
+            "--json",
+        ])
+        .await?;
+    ensure!(
+        printed.status.success(),
+        "{}",
+        String::from_utf8_lossy(&printed.stderr)
+    );
+    let settings: serde_json::Value = serde_json::from_slice(&printed.stdout)?;
+    let mut env: Vec<(String, String)> = Vec::new();
+    for setting in settings["settings"].as_array().into_iter().flatten() {
+        let (Some(name), Some(value)) = (setting["name"].as_str(), setting["value"].as_str())
+        else {
+            continue;
+        };
+        let value = if name.ends_with("DATABASE_URL") {
+            superuser.as_str()
+        } else {
+            value
+        };
+        env.push((name.to_owned(), value.to_owned()));
+    }
+    let (output, said) = serve("escalation", &env, platform.data_dir()).await?;
+    ensure!(!output.status.success(), "escalation started as superuser");
+    ensure!(said.contains("superuser"), "{said}");
+    Ok(())
+}

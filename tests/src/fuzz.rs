@@ -1,0 +1,112 @@
+//! Runs schemathesis (PyPI) against a platform and reads its report. Deliberately absent: a list of endpoints; the
+//! OpenAPI document is the list.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, ensure};
+use serde_json::Value;
+use tokio::process::Command;
+
+use crate::Platform;
+
+/// What a run found.
+#[derive(Debug)]
+pub struct Report {
+    /// Requests made.
+    pub requests: u64,
+    /// Whether every check held for every request.
+    pub passed: bool,
+    /// What schemathesis printed.
+    pub printed: String,
+}
+
+/// The repository.
+pub fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// A program of the tests' Python environment, which is made on first use.
+pub async fn python_program(name: &str) -> anyhow::Result<PathBuf> {
+    let made = Command::new("bash")
+        .arg("tests/python/venv.sh")
+        .current_dir(repository())
+        .output()
+        .await?;
+    ensure!(
+        made.status.success(),
+        "tests/python/venv.sh: {}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    let folder = String::from_utf8_lossy(&made.stdout)
+        .lines()
+        .last()
+        .unwrap_or_default()
+        .trim()
+        .to_owned();
+    Ok(PathBuf::from(folder).join("bin").join(name))
+}
+
+/// Fuzzes every route with up to `examples` generated requests each phase, from a seed that replays.
+/// The phase that chains calls is left out: it would revoke the key it works with.
+pub async fn schemathesis(platform: &Platform, examples: u32, seed: u64) -> anyhow::Result<Report> {
+    let report = platform.data_dir().with_extension("fuzz.json");
+    let url = format!("{}/openapi.json", platform.dev_text("/gateway_url")?);
+    let output = Command::new(python_program("schemathesis").await?)
+        .args([
+            "run",
+            &url,
+            "--phases",
+            "examples,coverage,fuzzing",
+            "--workers",
+            "2",
+            "--continue-on-failure",
+        ])
+        .args([
+            "--max-examples",
+            &examples.to_string(),
+            "--seed",
+            &seed.to_string(),
+        ])
+        .args([
+            "--suppress-health-check",
+            "all",
+            "--report",
+            "json",
+            "--report-json-path",
+        ])
+        .arg(&report)
+        .args([
+            "--header",
+            &format!(
+                "Authorization:Bearer {}",
+                platform.dev_text("/owner/api_key")?
+            ),
+        ])
+        // Its database of examples would make a run depend on the one before.
+        .env(
+            "HYPOTHESIS_STORAGE_DIRECTORY",
+            platform.data_dir().with_extension("hypothesis"),
+        )
+        .current_dir(platform.data_dir())
+        .output()
+        .await?;
+    let printed = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let report =
+        std::fs::read(&report).with_context(|| format!("no report; it printed:\n{printed}"))?;
+    let report: Value = serde_json::from_slice(&report)?;
+    let requests = report
+        .pointer("/test_cases/generated")
+        .and_then(Value::as_u64)
+        .unwrap_or(0);
+    let complete = report["complete"] == true
+        && report.pointer("/test_cases/errored") == Some(&Value::from(0));
+    Ok(Report {
+        requests,
+        passed: output.status.success() && complete,
+        printed,
+    })
+}

@@ -1,0 +1,117 @@
+//! The settings that only integrations reads (INT-02): what webhooks are signed with.
+//! Deliberately absent: a default or a placeholder for any of them. Without its secret a provider's webhooks could be
+//! anybody's, so their absence stops the start in every environment.
+
+use mainstay_runtime::config::{Config, Group, Kind, Setting};
+use secrecy::SecretString;
+
+/// What Stripe signs with.
+pub const STRIPE_WEBHOOK_SECRETS: Setting = Setting::new(
+    "STRIPE_WEBHOOK_SECRETS",
+    "what Stripe signs webhooks to /webhooks/stripe with; several while one replaces another",
+    Kind::Custom {
+        shape: "1 to 8 webhook signing secrets (whsec_…) of at least 16 characters, separated by commas",
+        check: signing_secrets,
+    },
+)
+.secret();
+
+/// These settings.
+pub static GROUP: Group = Group {
+    name: "integrations",
+    about: "What integrations needs to know of the outside.",
+    settings: &[STRIPE_WEBHOOK_SECRETS],
+};
+
+/// The settings of integrations, read.
+#[derive(Debug)]
+pub struct Settings {
+    /// What webhooks may be signed with.
+    pub verification: VerificationSecrets,
+}
+
+/// What webhooks may be signed with, by provider. Any one of a provider's verifies.
+#[derive(Debug, Default)]
+pub struct VerificationSecrets {
+    /// Stripe's, for the platform's own endpoint.
+    pub stripe: Vec<SecretString>,
+}
+
+impl Settings {
+    /// Reads them from a configuration that selected [`GROUP`].
+    ///
+    /// # Panics
+    /// When it did not: a mistake of the program.
+    pub fn read(config: &Config) -> Self {
+        let stripe: Vec<String> = config.get(&STRIPE_WEBHOOK_SECRETS);
+        Settings {
+            verification: VerificationSecrets {
+                stripe: stripe.into_iter().map(SecretString::from).collect(),
+            },
+        }
+    }
+}
+
+fn signing_secrets(text: &str) -> Result<(), String> {
+    let secrets: Vec<&str> = text
+        .split(',')
+        .map(str::trim)
+        .filter(|secret| !secret.is_empty())
+        .collect();
+    if secrets.is_empty() || secrets.len() > 8 {
+        return Err("must be 1 to 8 secrets separated by commas".to_owned());
+    }
+    for (place, secret) in secrets.iter().enumerate() {
+        let place = place + 1;
+        if ["sk_", "rk_", "pk_"]
+            .iter()
+            .any(|prefix| secret.starts_with(prefix))
+        {
+            return Err(format!(
+                "its secret no. {place} is an API key; a webhook signing secret starts with whsec_"
+            ));
+        }
+        let placeholder = ["changeme", "placeholder", "example", "xxxx", "<", "..."];
+        if secret.len() < 16
+            || placeholder
+                .iter()
+                .any(|word| secret.to_ascii_lowercase().contains(word))
+        {
+            return Err(format!(
+                "its secret no. {place} is shorter than 16 characters or a placeholder"
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_real_signing_secrets_are_taken() {
+        for right in [
+            "whsec_kT8vQ2mZ1aB9xW",
+            "whsec_kT8vQ2mZ1aB9xW, whsec_Zm2Qv8Tk9Ba1Wx",
+            "kT8vQ2mZ1aB9xWq7",
+        ] {
+            assert_eq!(signing_secrets(right), Ok(()), "{right}");
+        }
+        for wrong in [
+            "",
+            " , ",
+            "whsec_short",
+            "sk_live_kT8vQ2mZ1aB9xW",
+            "whsec_changeme_later",
+            "whsec_kT8vQ2mZ1aB9xW,whsec_xxxxxxxxxxxxxxxx",
+        ] {
+            let reason = signing_secrets(wrong).expect_err(wrong);
+            assert!(
+                !reason.contains("kT8v"),
+                "a secret is never repeated: {reason}"
+            );
+        }
+        assert!(signing_secrets(&vec!["whsec_kT8vQ2mZ1aB9xW"; 9].join(",")).is_err());
+    }
+}

@@ -73,7 +73,7 @@ async fn attempt_all(
     let body = body.collect().await?.to_bytes();
 
     peer.budget.called();
-    for attempt in 1.. {
+    for attempt in 1_u32.. {
         let outcome = tokio::time::timeout_at(
             deadline.into(),
             one_attempt(peer, &parts, body.clone(), deadline),
@@ -89,7 +89,7 @@ async fn attempt_all(
         let again = attempt < ATTEMPTS && may_repeat(&failed, harmless);
         let pause = Duration::from_millis(rand::random_range(10..=40) << attempt);
         if !again || Instant::now() + pause >= deadline || !peer.budget.take() {
-            Span::current().record("mainstay.attempts", attempt);
+            Span::current().record("mainstay.attempts", i64::from(attempt));
             return failed.map_err(|broken| broken.into_status(peer));
         }
         tokio::time::sleep(pause).await;

@@ -94,7 +94,7 @@ class Keys(StripeTest):
             pass
         with self.assertRaises(stripe.APIError) as refused:
             stripe.Customer.create(email="e@acme.test", idempotency_key=used)
-        self.assertEqual((refused.exception.http_status, refused.exception.code), (409, "idempotency_key_in_use"))
+        self.assertEqual((refused.exception.http_status, refused.exception.error.code), (409, "idempotency_key_in_use"))
         control("DELETE", "/faults")
         self.assertEqual(answers.get(timeout=60).email, "e@acme.test")
         slow.join()

@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "these are commands at a terminal")]
 
 mod database;
+mod long;
 mod sqlx_metadata;
 
 use std::path::PathBuf;
@@ -46,6 +47,17 @@ enum Task {
         #[command(subcommand)]
         direction: database::Direction,
     },
+    /// Prints the timed lines, each beside its aim.
+    Bench,
+    /// Makes 20,000 and more requests from the OpenAPI document and writes docs/reports/openapi-fuzz.md.
+    Fuzz {
+        /// Replays a run.
+        #[arg(long, default_value_t = 20_261_121)]
+        seed: u64,
+        /// Generated requests for each route and phase.
+        #[arg(long, default_value_t = 700)]
+        examples: u32,
+    },
 }
 
 #[tokio::main]
@@ -58,5 +70,7 @@ async fn main() -> Result<()> {
             sqlx_metadata::write(&arguments.data_dir, &package, check).await
         }
         Task::Migrate { direction } => database::migrate(&arguments.data_dir, direction).await,
+        Task::Bench => long::bench(),
+        Task::Fuzz { seed, examples } => long::fuzz(seed, examples),
     }
 }

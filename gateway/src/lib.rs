@@ -19,4 +19,4 @@ pub mod trace;
 pub mod webhooks;
 
 pub use config::Settings;
-pub use serve::{Parts, ServeError, serve};
+pub use serve::{ServeError, serve};

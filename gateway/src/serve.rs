@@ -9,8 +9,8 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
-use mainstay_rpc::Channels;
-use mainstay_runtime::{Clock, Health, Shutdown, health::Status};
+use mainstay_rpc::ServiceRuntime;
+use mainstay_runtime::{Shutdown, health::Status};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
@@ -27,22 +27,6 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests at once on one HTTP/2 connection.
 const STREAMS: u32 = 128;
 
-/// What a process gives the gateway.
-pub struct Parts {
-    /// Where it listens.
-    pub listener: TcpListener,
-    /// The services.
-    pub channels: Channels,
-    /// The platform's time.
-    pub clock: Clock,
-    /// The stop.
-    pub shutdown: Shutdown,
-    /// This role's health.
-    pub health: Health,
-    /// How long requests in hand may take to finish.
-    pub grace: Duration,
-}
-
 /// Why the gateway ended other than by the stop.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -55,22 +39,34 @@ pub enum ServeError {
 ///
 /// # Errors
 /// When the listener cannot be used at all.
-pub async fn serve(settings: Settings, parts: Parts) -> Result<(), ServeError> {
-    let address = parts.listener.local_addr()?;
-    let gateway = Gateway::new(settings, parts.channels, parts.clock, parts.health.clone());
+pub async fn serve(settings: Settings, runtime: ServiceRuntime) -> Result<(), ServeError> {
+    let address = runtime.listener.local_addr()?;
+    let gateway = Gateway::new(
+        settings,
+        runtime.channels,
+        runtime.clock,
+        runtime.health.clone(),
+    );
     let router = app::router(&gateway);
-    parts
+    runtime
         .shutdown
-        .spawn(forget_quiet(Arc::clone(&gateway), parts.shutdown.clone()));
-    parts.health.set("gateway", Status::Healthy, "");
+        .spawn(forget_quiet(Arc::clone(&gateway), runtime.shutdown.clone()));
+    runtime.health.set("gateway", Status::Healthy, "");
     tracing::info!(%address, base_url = gateway.settings.base_url, "the gateway listens");
 
     let places = Arc::new(Semaphore::new(gateway.settings.connections));
     let graceful = GracefulShutdown::new();
+    let stopping = async {
+        runtime.shutdown.triggered().await;
+        // First say so, then go on accepting while balancers notice, then finish what is in hand.
+        runtime.health.drain();
+        tokio::time::sleep(runtime.limits.drain).await;
+    };
+    tokio::pin!(stopping);
     loop {
         let accepted = tokio::select! {
-            () = parts.shutdown.triggered() => break,
-            accepted = accept(&parts.listener, &places) => accepted,
+            () = &mut stopping => break,
+            accepted = accept(&runtime.listener, &places) => accepted,
         };
         let (stream, peer, place) = accepted;
         let connection = connection(stream, peer, router.clone());
@@ -83,9 +79,8 @@ pub async fn serve(settings: Settings, parts: Parts) -> Result<(), ServeError> {
             drop(place);
         });
     }
-    parts.health.drain();
-    drop(parts.listener);
-    if tokio::time::timeout(parts.grace, graceful.shutdown())
+    drop(runtime.listener);
+    if tokio::time::timeout(runtime.limits.grace, graceful.shutdown())
         .await
         .is_err()
     {

@@ -1,0 +1,9 @@
+//! The gateway over real HTTP and real gRPC: the services behind it are fakes on the real stack of `mainstay_rpc`,
+//! so that what is tested here is the gateway and nothing else.
+
+mod backend;
+mod harness;
+mod limits;
+mod pages;
+mod rest;
+mod webhooks;

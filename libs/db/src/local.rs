@@ -99,6 +99,14 @@ impl LocalOptions {
     }
 }
 
+/// Where the programs are that would run it.
+///
+/// # Errors
+/// [`LocalError::NotInstalled`], saying what to do.
+pub fn installed() -> Result<PathBuf, LocalError> {
+    Ok(Binaries::find(None)?.into_dir())
+}
+
 /// A private PostgreSQL that runs. Dropping it leaves the server running; see [`LocalPostgres::stop`].
 #[derive(Debug)]
 pub struct LocalPostgres {

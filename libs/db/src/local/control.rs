@@ -64,6 +64,10 @@ impl Binaries {
             })
     }
 
+    pub(super) fn into_dir(self) -> PathBuf {
+        self.dir
+    }
+
     pub(super) fn path(&self, program: &str) -> String {
         self.dir.join(program).to_string_lossy().into_owned()
     }

@@ -14,7 +14,7 @@ use std::{
 use mainstay_db::Worker;
 use mainstay_testkit::TestDatabase;
 use mainstay_types::{AgencyId, ClientId, Tenant};
-use sqlx::{PgConnection, PgPool, postgres::PgPoolOptions};
+use sqlx::{PgConnection, PgPool, Row, postgres::PgPoolOptions};
 
 /// Drops what it drives after so many polls: a deadline without a clock.
 struct DroppedAfter<F> {
@@ -50,14 +50,14 @@ fn polls(step: usize) -> u32 {
 
 /// What must never be found on a borrowed connection: somebody's name, or a transaction that began before us.
 async fn is_dirty(connection: &mut PgConnection) -> bool {
-    let (tenant, old): (Option<String>, bool) = sqlx::query_as(
-        "select nullif(current_setting('mainstay.tenant_id', true), ''), now() <> statement_timestamp()",
+    // Simple protocol: outside a transaction the statement's own one starts at exactly its timestamp.
+    let found = sqlx::raw_sql(
+        "select coalesce(current_setting('mainstay.tenant_id', true), '') <> '' or now() <> statement_timestamp()",
     )
     .fetch_one(connection)
-    .await
+    .await;
     // A connection left in a failed transaction refuses even this.
-    .unwrap_or((Some("unusable".to_owned()), true));
-    tenant.is_some() || old
+    found.map_or(true, |row| row.get(0))
 }
 
 fn tenant() -> Tenant {

@@ -101,31 +101,44 @@ async fn waiting_for_a_lock_is_bounded() {
 
 #[tokio::test]
 async fn a_lost_race_is_run_again() {
-    let (_test, database) = billing().await;
+    let (test, database) = billing().await;
     let t = tenant();
-    add(&database, t, Uuid::now_v7()).await.unwrap();
+    let ids = [Uuid::now_v7(), Uuid::now_v7()];
+    for id in ids {
+        add(&database, t, id).await.unwrap();
+    }
     let attempts = AtomicU32::new(0);
-    let read_then_write = || async {
-        let first = attempts.fetch_add(1, Ordering::Relaxed) == 0;
-        let mut tx = database.tenant(t).await?;
-        sqlx::raw_sql("set transaction isolation level repeatable read; select count(*) from note")
-            .execute(tx.conn())
-            .await?;
-        if first {
-            // Someone else writes in between.
-            let mut other = database.tenant(t).await?;
-            sqlx::query("update note set text = 'other'")
-                .execute(other.conn())
-                .await?;
-            other.commit().await?;
-        }
-        sqlx::query("update note set text = 'mine'")
-            .execute(tx.conn())
-            .await?;
-        tx.commit().await
+    let both_hold_one = tokio::sync::Barrier::new(2);
+    // Two transactions want the same two rows, each in its own order: PostgreSQL breaks the deadlock by failing one.
+    let touch_both = async |order: [Uuid; 2]| {
+        let run = || async {
+            let race = attempts.fetch_add(1, Ordering::Relaxed) < 2;
+            let mut tx = database.tenant(t).await?;
+            for id in order {
+                sqlx::query("update note set text = text || 'y' where tenant_id = $1 and id = $2")
+                    .bind(t.client.uuid())
+                    .bind(id)
+                    .execute(tx.conn())
+                    .await?;
+                if race && id == order[0] {
+                    both_hold_one.wait().await;
+                }
+            }
+            tx.commit().await
+        };
+        retrying::<_, Error, _, _>(run).await.unwrap();
     };
-    retrying::<_, Error, _, _>(read_then_write).await.unwrap();
-    assert_eq!(attempts.load(Ordering::Relaxed), 2);
+    tokio::join!(touch_both(ids), touch_both([ids[1], ids[0]]));
+    assert_eq!(
+        attempts.load(Ordering::Relaxed),
+        3,
+        "one of the two ran twice"
+    );
+    assert_eq!(
+        test.count("select count(*) from billing.note where text = 'xyy'")
+            .await,
+        2
+    );
 }
 
 #[tokio::test]

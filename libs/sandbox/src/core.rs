@@ -35,16 +35,24 @@ pub(crate) struct Core {
 #[derive(Debug)]
 struct State {
     world: World,
-    journal: Option<Journal>,
+    journal: Durability,
+}
+
+#[derive(Debug)]
+enum Durability {
+    MemoryOnly,
+    Journaled(Journal),
+    /// Serving is over and the directory is another's to take: nothing may change any more.
+    Closed,
 }
 
 impl Core {
     pub(crate) fn open(config: SandboxConfig) -> Result<Core, SandboxError> {
         let (journal, world) = match &config.data_dir {
-            None => (None, World::default()),
+            None => (Durability::MemoryOnly, World::default()),
             Some(directory) => {
                 let (journal, world) = Journal::open(directory)?;
-                (Some(journal), world)
+                (Durability::Journaled(journal), world)
             }
         };
         let http = reqwest::Client::builder()
@@ -70,6 +78,14 @@ impl Core {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Lets go of the journal, so that the next one can open it at once, whoever still holds this.
+    pub(crate) fn close(&self) {
+        let mut state = self.state();
+        if matches!(state.journal, Durability::Journaled(_)) {
+            state.journal = Durability::Closed;
+        }
+    }
+
     pub(crate) fn read<T>(&self, read: impl FnOnce(&World) -> T) -> T {
         read(&self.state().world)
     }
@@ -86,8 +102,10 @@ impl Core {
             return Ok(answer);
         }
         webhooks::plan(&state.world, &self.faults, &mut record);
-        if let Some(journal) = state.journal.as_mut() {
-            journal.append(&record)?;
+        match &mut state.journal {
+            Durability::MemoryOnly => {}
+            Durability::Journaled(journal) => journal.append(&record)?,
+            Durability::Closed => return Err(std::io::Error::other("the simulators have stopped")),
         }
         let ring = !record.deliveries.is_empty() || !record.settled.is_empty();
         state.world.apply(record);

@@ -7,9 +7,10 @@
 //!
 //! `operation` is `*`, or `<resource>.<action>` in Stripe's own plural nouns: `customers.create`, `customers.retrieve`,
 //! `customers.update`, `customers.delete`, `customers.list`, `customers.search`, `payment_methods.attach`,
-//! `subscriptions.cancel`, `invoices.pay`, `payment_intents.confirm` …, or `<resource>.*` for all of a resource. The
-//! three webhook kinds also take an event type (`invoice.paid`, `customer.subscription.*`); an operation's name there
-//! means the events it causes.
+//! `subscriptions.cancel`, `invoices.pay`, `payment_intents.confirm` …, or `<resource>.*` for all of a resource, or the
+//! route itself as Stripe documents it: `POST /v1/subscriptions`, `DELETE /v1/subscriptions/{id}`. One that names
+//! nothing is refused. The three webhook kinds also take an event type (`invoice.paid`, `customer.subscription.*`); an
+//! operation's name there means the events it causes (what time does is `clock.advance`).
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -146,10 +147,10 @@ impl Faults {
         let _ = tokio::time::timeout(duration.min(LONGEST_HOLD), released.changed()).await;
     }
 
-    pub(crate) fn strike_request(&self, provider: &str, operation: &str) -> Strike {
+    pub(crate) fn strike_request(&self, provider: &str, names: &[&str]) -> Strike {
         let mut strike = Strike::default();
         for fault in self.list().iter_mut() {
-            if fault.kind.concerns_webhooks() || !fault.strikes(provider, &[operation]) {
+            if fault.kind.concerns_webhooks() || !fault.strikes(provider, names) {
                 continue;
             }
             match fault.kind {
@@ -263,6 +264,18 @@ fn parse(body: &Map<String, Value>, providers: &[&str]) -> Result<Fault, Vec<(St
             "kind".into(),
             format!("must be one of {}", names.join(", ")),
         ));
+    }
+    let names_something = match kind {
+        // Event types are Stripe's to add to; their spelling is all that can be checked.
+        Some(kind) if kind.concerns_webhooks() => operation
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b"_.*".contains(&b)),
+        Some(_) => crate::stripe::has_operation(|name| covers(&operation, name)),
+        None => true,
+    };
+    if !operation.is_empty() && !names_something {
+        let message = "no such operation; examples are *, customers.create, subscriptions.*, POST /v1/refunds";
+        errors.push(("operation".into(), message.into()));
     }
     let value = match present("value") {
         None => None,

@@ -106,6 +106,7 @@ impl Sandbox {
             .nest("/_", control::router())
             .route("/healthz", axum::routing::get(|| async { "ok" }))
             .fallback(control::not_found)
+            .layer(axum::extract::DefaultBodyLimit::max(stripe::LARGEST_BODY))
             .with_state(Arc::clone(&self.core))
     }
 
@@ -127,6 +128,7 @@ impl Sandbox {
         });
         let result = served.await;
         let _ = self.stop.send(true);
+        self.core.close();
         result
     }
 }

@@ -9,10 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
+use mainstay_runtime::telemetry;
 use serde_json::Value;
 use sha2::Sha256;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use crate::clock;
 use crate::core::Core;
@@ -188,6 +190,17 @@ async fn attempt(
     secret: String,
 ) -> (Delivery, bool) {
     // Signed anew for every attempt: receivers refuse a timestamp older than five minutes.
+    let span = tracing::info_span!(
+        "stripe.sim.webhook",
+        event = %event.id,
+        event_type = %event.event_type,
+        attempt = delivery.attempts + 1,
+        status = tracing::field::Empty,
+    );
+    if let Some(parent) = &event.traceparent {
+        telemetry::set_parent(&span, parent);
+    }
+    let own = span.in_scope(telemetry::current_traceparent);
     let mut request = http
         .post(&url)
         .header("content-type", "application/json; charset=utf-8")
@@ -200,19 +213,14 @@ async fn attempt(
             signature(&secret, clock::wall_seconds(), &event.body),
         )
         .body(event.body.to_string());
-    if let Some(traceparent) = &event.traceparent {
+    if let Some(traceparent) = own.as_ref().or(event.traceparent.as_ref()) {
         request = request.header("traceparent", traceparent);
     }
-    let outcome = request.send().await;
+    let outcome = request.send().instrument(span.clone()).await;
     let delivered = matches!(&outcome, Ok(response) if response.status().is_success());
-    let status = outcome
-        .as_ref()
-        .ok()
-        .map(|response| response.status().as_u16());
-    tracing::debug!(
-        event = %event.id, event_type = %event.event_type, attempt = delivery.attempts + 1, ?status, delivered,
-        "webhook attempt"
-    );
+    if let Ok(response) = &outcome {
+        span.record("status", response.status().as_u16());
+    }
     (delivery, delivered)
 }
 

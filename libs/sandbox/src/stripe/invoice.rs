@@ -269,11 +269,10 @@ pub(super) fn finalize(tx: &mut Tx<'_>, mut invoice: Value) -> Value {
         .as_str()
         .and_then(|id| tx.get(kind::CUSTOMER, id))
         .cloned()
+        && customer["balance"] != invoice["_ending_balance"]
     {
-        if customer["balance"] != invoice["_ending_balance"] {
-            customer["balance"] = invoice["_ending_balance"].clone();
-            event::put_updated(tx, kind::CUSTOMER, "customer.updated", customer);
-        }
+        customer["balance"] = invoice["_ending_balance"].clone();
+        event::put_updated(tx, kind::CUSTOMER, "customer.updated", customer);
     }
     let due = invoice["amount_due"].as_i64().unwrap_or(0);
     if due > 0 {

@@ -68,10 +68,10 @@ pub(crate) fn page<'v>(
         }
         (after, None) => {
             let mut rest = newest_first;
-            if let Some(after) = after {
-                if !rest.any(|object| object["id"] == after) {
-                    return Err(no_cursor(call, after, "starting_after"));
-                }
+            if let Some(after) = after
+                && !rest.any(|object| object["id"] == after)
+            {
+                return Err(no_cursor(call, after, "starting_after"));
             }
             let mut data: Vec<&Value> = rest
                 .filter(|object| matches(object))

@@ -41,6 +41,7 @@ use axum::extract::State;
 use axum::response::Response;
 use base64::Engine;
 use http::{HeaderMap, Method, Request, StatusCode, header};
+use mainstay_runtime::telemetry;
 use serde_json::Value;
 use tracing::Instrument;
 
@@ -53,7 +54,7 @@ pub(crate) use lifecycle::{catch_up, keep_time};
 
 /// The version whose shapes are answered, whatever `Stripe-Version` asks for.
 pub(crate) const API_VERSION: &str = "2026-09-30.endive";
-const LARGEST_BODY: usize = 1024 * 1024;
+pub(crate) const LARGEST_BODY: usize = 1024 * 1024;
 
 /// The kinds of object in the store.
 pub(crate) mod kind {
@@ -96,6 +97,12 @@ const fn operation(
         known,
         run,
     }
+}
+
+/// Is there an operation that a fault of this pattern could strike?
+pub(crate) fn has_operation(covered: impl Fn(&str) -> bool) -> bool {
+    let mut operations = RESOURCES.iter().flat_map(|operations| operations.iter());
+    operations.any(|one| covered(one.name) || covered(&format!("{} {}", one.method, one.path)))
 }
 
 /// One request as an operation sees it.
@@ -167,11 +174,13 @@ async fn walk(core: Arc<Core>, request: Request<Body>, request_id: String) -> Re
     let span = tracing::info_span!(
         "stripe.sim",
         operation = name,
-        id = found.as_ref().map_or("", |(_, id)| id.as_str()),
+        id = tracing::field::Empty,
         request_id = %request_id,
         status = tracing::field::Empty,
-        traceparent = parts.headers.get("traceparent").and_then(|value| value.to_str().ok()).unwrap_or_default(),
     );
+    if let Some(parent) = header_text(&parts.headers, "traceparent") {
+        telemetry::set_parent(&span, parent);
+    }
     let work = async {
         if let Err(error) = authenticate(&core, &parts.headers) {
             return render_error(&error, &request_id, key.as_deref());
@@ -193,6 +202,10 @@ async fn walk(core: Arc<Core>, request: Request<Body>, request_id: String) -> Re
     let response = work.instrument(span.clone()).await;
     span.record("status", response.status().as_u16());
     response
+}
+
+fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 fn find(method: &Method, path: &str) -> Option<(&'static Operation, String)> {
@@ -316,7 +329,13 @@ async fn perform(
         Err(error) => return render_error(&error, request_id, key),
     };
 
-    let strike = core.faults.strike_request("stripe", inbound.operation.name);
+    let Operation {
+        method, path, name, ..
+    } = inbound.operation;
+    let route = format!("{method} {path}");
+    let strike = core
+        .faults
+        .strike_request("stripe", &[*name, route.as_str()]);
     if let Some(latency) = strike.latency {
         core.faults.hold(latency).await;
     }
@@ -328,11 +347,9 @@ async fn perform(
         operation: inbound.operation.name.to_owned(),
         request_id: Some(request_id.to_owned()),
         idempotency_key: key.map(str::to_owned),
-        traceparent: inbound
-            .headers
-            .get("traceparent")
-            .and_then(|value| value.to_str().ok())
-            .map(str::to_owned),
+        // Our own span where telemetry runs, so that the webhooks hang below this call; else what came in.
+        traceparent: telemetry::current_traceparent()
+            .or_else(|| header_text(inbound.headers, "traceparent").map(str::to_owned)),
     };
     let committed = core.commit(|world| {
         let mut tx = Tx::new(world, world.now(), origin);
@@ -394,6 +411,9 @@ fn execute(tx: &mut Tx<'_>, inbound: &Inbound<'_>, pairs: &[form::Pair]) -> Resu
         params,
     };
     let mut answer = (inbound.operation.run)(tx, &call)?;
+    if let Some(id) = answer["id"].as_str() {
+        tracing::Span::current().record("id", id);
+    }
     expand::expand(tx, &mut answer, &paths)?;
     Ok(public(&answer))
 }

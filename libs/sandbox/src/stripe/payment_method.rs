@@ -432,11 +432,11 @@ fn detach(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
         Some(json!({ "customer": owner })),
     );
     // What pointed at it points at nothing.
-    if let Some(mut customer) = tx.get(kind::CUSTOMER, &owner).cloned() {
-        if customer["invoice_settings"]["default_payment_method"] == call.id {
-            customer["invoice_settings"]["default_payment_method"] = Value::Null;
-            event::put_updated(tx, kind::CUSTOMER, "customer.updated", customer);
-        }
+    if let Some(mut customer) = tx.get(kind::CUSTOMER, &owner).cloned()
+        && customer["invoice_settings"]["default_payment_method"] == call.id
+    {
+        customer["invoice_settings"]["default_payment_method"] = Value::Null;
+        event::put_updated(tx, kind::CUSTOMER, "customer.updated", customer);
     }
     let using: Vec<Value> = tx
         .newest_first(kind::SUBSCRIPTION, |s| {

@@ -409,15 +409,15 @@ fn blank(tx: &Tx<'_>, id: &str, customer: &str, params: &Params<'_>) -> Result<V
         "proration_behavior",
         &["always_invoice", "create_prorations", "none"],
     )?;
-    if let Some(tax) = params.object("automatic_tax")? {
-        if tax.boolean("enabled")? == Some(true) {
-            let message = "The simulator does not compute taxes.";
-            return Err(StripeError::parameter(
-                "parameter_invalid",
-                "automatic_tax[enabled]",
-                message,
-            ));
-        }
+    if let Some(tax) = params.object("automatic_tax")?
+        && tax.boolean("enabled")? == Some(true)
+    {
+        let message = "The simulator does not compute taxes.";
+        return Err(StripeError::parameter(
+            "parameter_invalid",
+            "automatic_tax[enabled]",
+            message,
+        ));
     }
     let saves = params
         .object("payment_settings")?

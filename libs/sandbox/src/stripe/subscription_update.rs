@@ -200,12 +200,11 @@ fn plain_fields(tx: &Tx<'_>, subscription: &mut Value, params: &Params<'_>) -> R
     if let Some(days) = params.integer_from("days_until_due", 0, 365)? {
         subscription["days_until_due"] = json!(days);
     }
-    if let Some(settings) = params.object("payment_settings")? {
-        if let Some(saves) =
+    if let Some(settings) = params.object("payment_settings")?
+        && let Some(saves) =
             settings.one_of("save_default_payment_method", &["off", "on_subscription"])?
-        {
-            subscription["payment_settings"]["save_default_payment_method"] = json!(saves);
-        }
+    {
+        subscription["payment_settings"]["save_default_payment_method"] = json!(saves);
     }
     if matches!(params.tree()["pause_collection"].as_str(), Some("")) {
         subscription["pause_collection"] = Value::Null;

@@ -21,6 +21,14 @@ async fn a_fault_that_makes_no_sense_names_every_field_at_fault() {
         fields,
         ["count", "kind", "operatoin", "provider", "rate", "value"]
     );
+    let misspelt = json!({ "kind": "drop", "operation": "subscription.create" });
+    let answer = stripe.control("POST", "/faults", misspelt).await;
+    assert_eq!(
+        (answer.status, &answer.body["errors"][0]["field"]),
+        (400, &json!("operation"))
+    );
+    let route = json!({ "kind": "drop", "operation": "POST /v1/subscriptions", "count": 1 });
+    stripe.fault(route).await;
     assert_eq!(
         stripe.control("POST", "/faults", json!([])).await.status,
         400

@@ -71,6 +71,29 @@ async fn objects_keys_clock_and_endpoints_survive_a_restart() {
 }
 
 #[tokio::test]
+async fn what_was_answered_is_in_the_file_already_as_a_kill_would_leave_it() {
+    let (directory, copied) = (Directory::new("killed"), Directory::new("killed-copy"));
+    let stripe = Simulator::start_in(directory.0.clone()).await;
+    let (customer, _) = stripe.customer_with_card("pm_card_visa").await;
+    let price = stripe.price(1_000).await;
+    stripe.subscribe(&customer, &price, &[]).await.ok();
+    let before = stripe.ledger().await;
+    // Nothing is stopped or flushed first: the copy is what a killed process leaves behind.
+    std::fs::create_dir_all(&copied.0).expect("made");
+    let (from, to) = (
+        directory.0.join("sandbox.jsonl"),
+        copied.0.join("sandbox.jsonl"),
+    );
+    std::fs::copy(from, to).expect("copied");
+    let survivor = Simulator::start_in(copied.0.clone()).await;
+    let mut after = survivor.ledger().await;
+    after["now"] = before["now"].clone();
+    assert_eq!(after, before);
+    survivor.stop().await;
+    stripe.stop().await;
+}
+
+#[tokio::test]
 async fn a_torn_last_line_is_cut_off_and_damage_before_it_is_refused() {
     let directory = Directory::new("torn");
     let stripe = Simulator::start_in(directory.0.clone()).await;

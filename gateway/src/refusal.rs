@@ -26,10 +26,19 @@ pub struct Refusal {
     pub errors: Vec<FieldViolation>,
     /// When trying again may help.
     pub retry_after_seconds: Option<i32>,
-    /// The typed detail: full name of its message, and its bytes.
-    pub data: Option<(String, Vec<u8>)>,
+    /// The typed detail that the reason names.
+    pub data: Option<Box<TypedDetail>>,
     /// For 405: what is allowed.
     pub allow: Vec<&'static str>,
+}
+
+/// The typed detail that a reason names, as it came.
+#[derive(Debug, Clone)]
+pub struct TypedDetail {
+    /// The message's full name.
+    pub name: String,
+    /// The message, encoded.
+    pub bytes: Vec<u8>,
 }
 
 impl Refusal {
@@ -121,7 +130,10 @@ impl From<Problem> for Refusal {
             retry_after_seconds: problem.retry_after_seconds(),
             data: problem.data().map(|any| {
                 let name = any.type_url.rsplit('/').next().unwrap_or_default();
-                (name.to_owned(), any.value.clone())
+                Box::new(TypedDetail {
+                    name: name.to_owned(),
+                    bytes: any.value.clone(),
+                })
             }),
             allow: Vec::new(),
         }
@@ -211,7 +223,7 @@ fn document(schema: &Schema, refusal: &Refusal, occurrence: &Occurrence<'_>) -> 
         "retry_after_seconds".into(),
         json!(refusal.retry_after_seconds),
     );
-    if let Some((name, bytes)) = &refusal.data
+    if let Some(TypedDetail { name, bytes }) = refusal.data.as_deref()
         && info.detail.as_deref() == Some(name)
         && let Some(fields) = encode_message(schema, name, bytes)
     {

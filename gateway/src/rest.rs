@@ -17,7 +17,7 @@ use mainstay_proto::{
     options::v1::{AccessKind, RateClass},
 };
 use mainstay_transcode::{
-    Found, MethodInfo, NotRouted, RequestParts, Schema, decode_request, encode_response,
+    Found, MethodInfo, NotRouted, RequestParts, Schema, decode_request, encode_response, schema,
 };
 use mainstay_types::ServiceName;
 use prost::Message as _;
@@ -84,7 +84,7 @@ async fn answer(
             .principal(method.rate_class(), &identity.principal)?;
         metadata.insert("authorization", identity.bearer.clone());
     }
-    let body = read_body(gateway, &head.headers, body).await?;
+    let body = read_body(gateway, found, &head.headers, body).await?;
     let message = decode_request(
         found,
         RequestParts {
@@ -186,9 +186,15 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<MetadataValue<Ascii>>, 
         .map_err(|_| wrong("must have 1 to 255 visible ASCII characters"))
 }
 
-async fn read_body(gateway: &Gateway, headers: &HeaderMap, body: Body) -> Result<Bytes, Refusal> {
+async fn read_body(
+    gateway: &Gateway,
+    found: &Found<'_>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Bytes, Refusal> {
     let bytes = read_bounded(body, gateway.settings.body_max_bytes).await?;
-    if !bytes.is_empty() && !is_json(headers) {
+    // A body where none belongs is the codec's to refuse, whatever it is made of.
+    if found.binding.body == schema::Body::All && !bytes.is_empty() && !is_json(headers) {
         return Err(Refusal::new(
             ErrorReason::UnsupportedMediaType,
             "The body must be application/json in UTF-8.",

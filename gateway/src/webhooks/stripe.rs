@@ -44,6 +44,7 @@ pub async fn platform(
     request: Request,
 ) -> Response {
     routed(
+        &gateway,
         "/webhooks/stripe",
         receive(&gateway, "", traceparent, request).await,
     )
@@ -62,10 +63,15 @@ pub async fn endpoint(
         }
         _ => Err(refused("There is no such endpoint.")),
     };
-    routed("/webhooks/stripe/{endpoint_token}", answer)
+    routed(&gateway, "/webhooks/stripe/{endpoint_token}", answer)
 }
 
-fn routed(route: &str, answer: Result<Response, Refusal>) -> Response {
+fn routed(gateway: &Gateway, route: &str, answer: Result<Response, Refusal>) -> Response {
+    if let Err(refusal) = &answer
+        && refusal.reason == ErrorReason::SignatureInvalid
+    {
+        gateway.webhooks.note_refused(PROVIDER);
+    }
     let mut response = answer.unwrap_or_else(Refusal::into_response);
     response.extensions_mut().insert(Route(route.to_owned()));
     response

@@ -321,6 +321,10 @@ impl Reader<'_> {
             (ValueShape::Any(message), given) => Ok(Value::Message(plain_value(message, given))),
             (ValueShape::Bool, Json::Bool(flag)) => Ok(Value::Bool(flag)),
             (ValueShape::Int { kind }, Json::Int(number)) => int(*kind, number),
+            // `1.0` is an integer to JSON Schema, and so to every client made from our OpenAPI document.
+            (ValueShape::Int { kind }, Json::Real(number)) if number.fract() == 0.0 => {
+                int(*kind, whole(number))
+            }
             (ValueShape::Float, Json::Int(number)) => float(number as f64),
             (ValueShape::Float, Json::Real(number)) => float(number),
             (ValueShape::Double, Json::Int(number)) => Ok(Value::F64(number as f64)),
@@ -432,6 +436,17 @@ fn int(kind: IntKind, number: i128) -> Result<Value, String> {
         IntKind::U64 => u64::try_from(number).map(Value::U64),
     }
     .map_err(|_| outside())
+}
+
+// Past 2^53 a double no longer tells which integer was meant, so it is taken for none.
+fn whole(number: f64) -> i128 {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53")]
+    if number.abs() <= EXACT {
+        number as i128
+    } else {
+        i128::MAX
+    }
 }
 
 fn float(number: f64) -> Result<Value, String> {

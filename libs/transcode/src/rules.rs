@@ -44,6 +44,24 @@ struct Checker<'a> {
     out: Vec<Violation>,
 }
 
+/// How long one text may be.
+#[derive(Clone, Copy, Default)]
+struct Lengths {
+    required: bool,
+    least: u32,
+    most: Option<u32>,
+}
+
+impl Lengths {
+    fn of(rules: &Rules) -> Self {
+        Self {
+            required: rules.required,
+            least: rules.min_len.unwrap_or(0),
+            most: rules.max_len,
+        }
+    }
+}
+
 impl Checker<'_> {
     fn message(&mut self, shape: &MessageShape, message: &DynamicMessage) {
         for field in &shape.fields {
@@ -88,7 +106,7 @@ impl Checker<'_> {
                         checker.text(field, key, "its name ");
                         match value {
                             Value::String(text) => {
-                                checker.plain_text(&Rules::default(), text);
+                                checker.plain_text(Lengths::default(), text);
                             }
                             value => checker.value(field, value),
                         }
@@ -124,14 +142,12 @@ impl Checker<'_> {
     }
 
     fn text(&mut self, field: &FieldShape, text: &str, what: &str) {
-        let one = field.many == Many::One;
         // On a list or map the lengths count items, so each text falls back to the default limit.
-        let lengths = if one {
-            field.rules.clone()
-        } else {
-            Rules::default()
+        let lengths = match field.many {
+            Many::One => Lengths::of(&field.rules),
+            Many::List | Many::Map => Lengths::default(),
         };
-        if !self.plain_text(&lengths, text) {
+        if !self.plain_text(lengths, text) {
             return;
         }
         if let Some(noun) = &field.resource {
@@ -153,18 +169,18 @@ impl Checker<'_> {
     }
 
     // Whether length and characters are right.
-    fn plain_text(&mut self, rules: &Rules, text: &str) -> bool {
+    fn plain_text(&mut self, lengths: Lengths, text: &str) -> bool {
         let length = text.chars().count();
-        if rules.required && length == 0 {
+        if lengths.required && length == 0 {
             self.refuse("is required: it must not be empty");
             return false;
         }
-        let least = rules.min_len.unwrap_or(0) as usize;
+        let least = lengths.least as usize;
         if length < least {
             self.refuse(format!("must have at least {least} characters"));
             return false;
         }
-        if let Some(most) = rules.max_len.or(self.public.then_some(DEFAULT_MAX_TEXT))
+        if let Some(most) = lengths.most.or(self.public.then_some(DEFAULT_MAX_TEXT))
             && length > most as usize
         {
             self.refuse(format!("must have at most {most} characters"));

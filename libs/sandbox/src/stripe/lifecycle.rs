@@ -8,9 +8,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::invoice::lines;
 use super::payment_intent::Outcome;
-use super::subscription::{self, items, period, plan, set_period};
-use super::{event, invoice, invoice_lines, kind, subscription_update};
+use super::subscription::{self, items, period, plan, set_period, update};
+use super::{event, invoice, kind};
 use crate::core::Core;
 use crate::store::{Origin, Record, Tx};
 
@@ -115,7 +116,7 @@ fn renew(tx: &mut Tx<'_>, mut subscription: Value, reason: &str) {
     let anchor = subscription["billing_cycle_anchor"]
         .as_i64()
         .unwrap_or(start);
-    let end = invoice_lines::period_end(anchor, &items(&subscription)[0]["price"], start);
+    let end = lines::period_end(anchor, &items(&subscription)[0]["price"], start);
     set_period(&mut subscription, start, end);
     if subscription["status"] == "trialing" {
         subscription["status"] = json!("active");
@@ -126,13 +127,8 @@ fn renew(tx: &mut Tx<'_>, mut subscription: Value, reason: &str) {
     {
         subscription["pause_collection"] = Value::Null;
     }
-    let mut charges = subscription_update::take_pending(&mut subscription);
-    charges.extend(invoice_lines::full_period(
-        tx,
-        &items(&subscription),
-        start,
-        end,
-    ));
+    let mut charges = update::take_pending(&mut subscription);
+    charges.extend(lines::full_period(tx, &items(&subscription), start, end));
     plan(&mut subscription);
     // Told once the new invoice is known; staged now, because the invoice reads it.
     let before = tx.world().get(kind::SUBSCRIPTION, &id).cloned();

@@ -2,7 +2,7 @@
 //!
 //! - `form`, `params`, `errors`: the encoding. `idempotency`: keys. `list`, `search`, `expand`: reading.
 //! - one file per resource, each with its `OPERATIONS`: `customer`, `product`, `price`, `coupon`, `payment_method`,
-//!   `payment_intent` (and charges), `refund`, `invoice`, `subscription`, `event`, `webhook_endpoint`, `balance`.
+//!   `payment_intent`, `charge`, `refund`, `invoice`, `subscription`, `event`, `webhook_endpoint`, `balance`.
 //! - `period` (pure): the calendar of billing. `lifecycle`: what time does: trials end, periods renew, retries run.
 //! - `ledger`: everything at once, for tests.
 //!
@@ -10,6 +10,7 @@
 //! answers it, so that code relying on them fails loudly.
 
 mod balance;
+mod charge;
 mod coupon;
 mod customer;
 mod errors;
@@ -18,7 +19,6 @@ mod expand;
 mod form;
 mod idempotency;
 mod invoice;
-mod invoice_lines;
 pub(crate) mod ledger;
 mod lifecycle;
 mod list;
@@ -31,7 +31,6 @@ mod product;
 mod refund;
 mod search;
 mod subscription;
-mod subscription_update;
 pub(crate) mod webhook_endpoint;
 
 use std::sync::Arc;
@@ -121,6 +120,7 @@ const RESOURCES: &[&[Operation]] = &[
     coupon::OPERATIONS,
     payment_method::OPERATIONS,
     payment_intent::OPERATIONS,
+    charge::OPERATIONS,
     refund::OPERATIONS,
     invoice::OPERATIONS,
     subscription::OPERATIONS,

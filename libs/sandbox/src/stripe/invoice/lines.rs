@@ -4,13 +4,13 @@
 
 use serde_json::{Value, json};
 
-use super::{coupon, kind, period};
 use crate::ids;
 use crate::store::Tx;
+use crate::stripe::{coupon, kind, period};
 
 /// One thing billed, before it is a line of an invoice.
 #[derive(Clone, Debug)]
-pub(super) struct Charge {
+pub(in crate::stripe) struct Charge {
     pub item: String,
     pub price: Value,
     pub quantity: i64,
@@ -23,14 +23,14 @@ pub(super) struct Charge {
 
 impl Charge {
     /// As it waits on a subscription for the next invoice.
-    pub(super) fn to_pending(&self) -> Value {
+    pub(in crate::stripe) fn to_pending(&self) -> Value {
         json!({
             "item": self.item, "price": self.price, "quantity": self.quantity, "amount": self.amount,
             "description": self.description, "start": self.start, "end": self.end,
         })
     }
 
-    pub(super) fn from_pending(pending: &Value) -> Charge {
+    pub(in crate::stripe) fn from_pending(pending: &Value) -> Charge {
         let number = |field: &str| pending[field].as_i64().unwrap_or(0);
         let text = |field: &str| pending[field].as_str().unwrap_or_default().to_owned();
         Charge {
@@ -47,7 +47,12 @@ impl Charge {
 }
 
 /// What the items of a subscription cost for a whole period.
-pub(super) fn full_period(tx: &Tx<'_>, items: &[Value], start: i64, end: i64) -> Vec<Charge> {
+pub(in crate::stripe) fn full_period(
+    tx: &Tx<'_>,
+    items: &[Value],
+    start: i64,
+    end: i64,
+) -> Vec<Charge> {
     items
         .iter()
         .map(|item| {
@@ -73,7 +78,7 @@ pub(super) fn full_period(tx: &Tx<'_>, items: &[Value], start: i64, end: i64) ->
 }
 
 /// The same items during a trial: nothing.
-pub(super) fn trial(tx: &Tx<'_>, items: &[Value], start: i64, end: i64) -> Vec<Charge> {
+pub(in crate::stripe) fn trial(tx: &Tx<'_>, items: &[Value], start: i64, end: i64) -> Vec<Charge> {
     let mut charges = full_period(tx, items, start, end);
     for charge in &mut charges {
         charge.amount = 0;
@@ -83,13 +88,13 @@ pub(super) fn trial(tx: &Tx<'_>, items: &[Value], start: i64, end: i64) -> Vec<C
 }
 
 /// The unused part of `amount` for the period `start..end` at `now`, rounded half up.
-pub(super) fn unused(amount: i64, start: i64, end: i64, now: i64) -> i64 {
+pub(in crate::stripe) fn unused(amount: i64, start: i64, end: i64, now: i64) -> i64 {
     let length = i128::from((end - start).max(1));
     let left = i128::from((end - now).clamp(0, end - start));
     i64::try_from((i128::from(amount) * left * 2 + length) / (length * 2)).unwrap_or(amount)
 }
 
-pub(super) fn product_name(tx: &Tx<'_>, price: &Value) -> String {
+pub(in crate::stripe) fn product_name(tx: &Tx<'_>, price: &Value) -> String {
     let product = price["product"]
         .as_str()
         .and_then(|id| tx.get(kind::PRODUCT, id));
@@ -100,7 +105,7 @@ pub(super) fn product_name(tx: &Tx<'_>, price: &Value) -> String {
 }
 
 /// The end of the period of `item` that starts at `start`.
-pub(super) fn period_end(anchor: i64, price: &Value, start: i64) -> i64 {
+pub(in crate::stripe) fn period_end(anchor: i64, price: &Value, start: i64) -> i64 {
     let interval = price["recurring"]["interval"].as_str().unwrap_or("month");
     period::end(
         anchor,
@@ -112,7 +117,7 @@ pub(super) fn period_end(anchor: i64, price: &Value, start: i64) -> i64 {
 
 /// Fills `lines`, `subtotal`, `total`, `amount_due` and their companions in `invoice`. Returns the discounts that took
 /// something off, which a coupon of duration `once` then has used up.
-pub(super) fn write(
+pub(in crate::stripe) fn write(
     tx: &Tx<'_>,
     invoice: &mut Value,
     charges: &[Charge],

@@ -5,16 +5,17 @@
 
 use serde_json::{Value, json};
 
-use super::errors::{Result, StripeError};
-use super::invoice_lines::{self, Charge};
-use super::list::get;
-use super::params::Params;
-use super::payment_intent::Outcome;
-use super::subscription::{self, is_live, items, period, plan, set_period};
-use super::{Call, coupon, event, invoice, kind, payment_method};
+use super::create::trial_end;
+use super::{check_together, is_live, items, new_item, period, plan, recurring_price, set_period};
 use crate::store::Tx;
+use crate::stripe::errors::{Result, StripeError};
+use crate::stripe::invoice::lines::{self as invoice_lines, Charge};
+use crate::stripe::list::get;
+use crate::stripe::params::Params;
+use crate::stripe::payment_intent::Outcome;
+use crate::stripe::{Call, coupon, event, invoice, kind, payment_method};
 
-pub(super) const PARAMETERS: &[&str] = &[
+pub(in crate::stripe) const PARAMETERS: &[&str] = &[
     "billing_cycle_anchor",
     "cancel_at",
     "cancel_at_period_end",
@@ -44,7 +45,7 @@ pub(super) const PARAMETERS: &[&str] = &[
     "trial_end",
 ];
 
-pub(super) fn update(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
+pub(in crate::stripe) fn update(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
     let params = &call.params;
     let mut subscription = get(tx, kind::SUBSCRIPTION, "subscription", call.id)?.clone();
     let behavior = params.one_of(
@@ -107,7 +108,7 @@ pub(super) fn update(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
     let old = items(&subscription);
     let new = changed_items(tx, &subscription, params)?;
     let trial = if params.has("trial_end") {
-        Some(subscription::trial_end(params, tx.now)?)
+        Some(trial_end(params, tx.now)?)
     } else {
         None
     };
@@ -219,7 +220,10 @@ fn plain_fields(tx: &Tx<'_>, subscription: &mut Value, params: &Params<'_>) -> R
     Ok(())
 }
 
-pub(super) fn cancellation_details(subscription: &mut Value, params: &Params<'_>) -> Result<()> {
+pub(in crate::stripe) fn cancellation_details(
+    subscription: &mut Value,
+    params: &Params<'_>,
+) -> Result<()> {
     const FEEDBACK: [&str; 8] = [
         "customer_service",
         "low_quality",
@@ -246,7 +250,7 @@ pub(super) fn cancellation_details(subscription: &mut Value, params: &Params<'_>
     Ok(())
 }
 
-pub(super) fn cancel_at_period_end(subscription: &mut Value, now: i64) {
+pub(in crate::stripe) fn cancel_at_period_end(subscription: &mut Value, now: i64) {
     subscription["cancel_at_period_end"] = json!(true);
     subscription["cancel_at"] = json!(period(subscription).1);
     subscription["canceled_at"] = json!(now);
@@ -295,15 +299,13 @@ fn changed_items(
     let mut items = items(subscription);
     for change in &asked {
         let price = match change.text("price")? {
-            Some(price) => {
-                Some(subscription::recurring_price(tx, price, &change.name_of("price"))?.clone())
-            }
+            Some(price) => Some(recurring_price(tx, price, &change.name_of("price"))?.clone()),
             None => None,
         };
         let quantity = change.integer_from("quantity", 0, 1_000_000)?;
         let Some(item_id) = change.text("id")? else {
             let price = price.ok_or_else(|| StripeError::missing(&change.name_of("price")))?;
-            items.push(subscription::new_item(
+            items.push(new_item(
                 tx.now,
                 id,
                 &price,
@@ -323,7 +325,7 @@ fn changed_items(
         let quantity = quantity.or(items[at]["quantity"].as_i64()).unwrap_or(1);
         let price = price.unwrap_or_else(|| items[at]["price"].clone());
         let metadata = change.metadata(Some(&items[at]["metadata"]))?;
-        let mut item = subscription::new_item(tx.now, id, &price, quantity, metadata);
+        let mut item = new_item(tx.now, id, &price, quantity, metadata);
         item["id"] = json!(item_id);
         item["created"] = items[at]["created"].clone();
         items[at] = item;
@@ -343,7 +345,7 @@ fn changed_items(
             return Err(StripeError::state(None, message).with_param("items"));
         }
     }
-    subscription::check_together(&items)?;
+    check_together(&items)?;
     for item in &mut items {
         item["current_period_start"] = json!(start);
         item["current_period_end"] = json!(end);
@@ -457,7 +459,7 @@ fn bill(tx: &mut Tx<'_>, id: &str, whole_period: bool, fail_if_unpaid: bool) -> 
     }
 }
 
-pub(super) fn take_pending(subscription: &mut Value) -> Vec<Charge> {
+pub(in crate::stripe) fn take_pending(subscription: &mut Value) -> Vec<Charge> {
     let pending = subscription["_pending"].take();
     subscription["_pending"] = json!([]);
     pending
@@ -469,7 +471,7 @@ pub(super) fn take_pending(subscription: &mut Value) -> Vec<Charge> {
 }
 
 /// What `invoice_now` and `prorate` mean at cancellation: one last invoice, with credit for the unused time.
-pub(super) fn final_bill(
+pub(in crate::stripe) fn final_bill(
     tx: &mut Tx<'_>,
     id: &str,
     invoice_now: bool,

@@ -1,7 +1,7 @@
 //! Killed with -9 in the middle of the main job and started again: it recovers and goes on.
 
 use anyhow::{Context as _, ensure};
-use mainstay_tests::{Platform, world};
+use mainstay_tests::{Platform, Starting, world};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -136,5 +136,28 @@ async fn two_instances_run_side_by_side_and_one_directory_has_one_master() -> an
         "a second `up` on one directory is refused: {said}"
     );
     left.owner()?.get("/v1/me").await?.expect(200)?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ordinary_user_needs_no_rights() -> anyhow::Result<()> {
+    let starting = Starting {
+        ordinary_user: true,
+        ..Starting::default()
+    };
+    let mut platform = Platform::start_with("ordinary", starting).await?;
+    ensure!(platform.user()? != 0, "it runs as root");
+    platform.kill().await?;
+    platform.restart().await?;
+    let me = platform.owner()?.get("/v1/me").await?.expect(200)?;
+    ensure!(me["agency"]["id"] == platform.dev()["agency_id"], "{me}");
+    ensure!(platform.stop().await?.success(), "it stops cleanly");
+    let folder = platform
+        .data_dir()
+        .parent()
+        .context("its folder")?
+        .to_owned();
+    drop(platform);
+    std::fs::remove_dir_all(folder)?;
     Ok(())
 }

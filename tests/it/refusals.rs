@@ -99,11 +99,20 @@ async fn a_database_role_that_can_look_over_the_walls_is_refused() -> anyhow::Re
     let settings = platform.data_dir().join("settings.toml");
     let env = [
         ("MAINSTAY_CONFIG".to_owned(), settings.display().to_string()),
-        ("MAINSTAY_ESCALATION_DATABASE_URL".to_owned(), superuser.clone()),
-        ("MAINSTAY_ESCALATION_WORKER_DATABASE_URL".to_owned(), superuser.clone()),
+        (
+            "MAINSTAY_ESCALATION_DATABASE_URL".to_owned(),
+            superuser.clone(),
+        ),
+        (
+            "MAINSTAY_ESCALATION_WORKER_DATABASE_URL".to_owned(),
+            superuser.clone(),
+        ),
     ];
     let (output, said) = serve("escalation", &env, platform.data_dir()).await?;
     ensure!(!output.status.success(), "escalation started as superuser");
-    ensure!(said.matches("superuser").count() >= 2, "both roles are judged at once: {said}");
+    ensure!(
+        said.matches("superuser").count() >= 2,
+        "both roles are judged at once: {said}"
+    );
     Ok(())
 }

@@ -92,7 +92,9 @@ pub async fn call(
                 reason: Some(problem.reason()),
                 said: format!(
                     "{} {:?} {:?}",
-                    problem.detail(), problem.errors(), problem.retry_after_seconds()
+                    problem.detail(),
+                    problem.errors(),
+                    problem.retry_after_seconds()
                 ),
             }
         }

@@ -1,6 +1,7 @@
 //! `mainstay up` as a process of its own: started, killed with -9, started again.
 
 use std::{
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::Stdio,
     time::{Duration, Instant},
@@ -23,6 +24,8 @@ const START_LIMIT: Duration = Duration::from_secs(120);
 pub struct Starting {
     /// Without the demo client.
     pub no_demo: bool,
+    /// As an ordinary user, also when the tests run as root.
+    pub ordinary_user: bool,
     /// More environment.
     pub env: Vec<(String, String)>,
 }
@@ -60,7 +63,11 @@ impl Platform {
 
     /// Starts on a new, empty data directory named for the test.
     pub async fn start_with(name: &str, starting: Starting) -> anyhow::Result<Self> {
-        let data_dir = scratch(name)?;
+        let data_dir = if starting.ordinary_user {
+            ordinary_scratch(name)?
+        } else {
+            scratch(name)?
+        };
         let (child, dev, started_in) = launch(&data_dir, &starting).await?;
         Ok(Self {
             data_dir,
@@ -107,6 +114,12 @@ impl Platform {
             .pointer(pointer)
             .and_then(Value::as_str)
             .with_context(|| format!("dev.json has no {pointer}"))
+    }
+
+    /// The user that its process runs as.
+    pub fn user(&self) -> anyhow::Result<u32> {
+        let pid = self.pid().context("it has ended")?;
+        Ok(std::fs::metadata(format!("/proc/{pid}"))?.uid())
     }
 
     /// Its data directory.
@@ -182,6 +195,28 @@ pub fn scratch(name: &str) -> anyhow::Result<PathBuf> {
     Ok(folder)
 }
 
+/// Somebody with no rights of their own; Debian calls them nobody.
+const ORDINARY: u32 = 65_534;
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
+}
+
+/// A folder that an ordinary user owns and can reach, which below root's home none can.
+fn ordinary_scratch(name: &str) -> anyhow::Result<PathBuf> {
+    let folder =
+        std::env::temp_dir().join(format!("mainstay-journeys-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    // The binary too may stand where only root can reach it.
+    std::fs::copy(binary()?, folder.join("mainstay"))?;
+    let data_dir = folder.join("data");
+    std::fs::create_dir_all(&data_dir)?;
+    if is_root() {
+        std::os::unix::fs::chown(&data_dir, Some(ORDINARY), Some(ORDINARY))?;
+    }
+    Ok(data_dir)
+}
+
 async fn launch(data_dir: &Path, starting: &Starting) -> anyhow::Result<(Child, Value, Duration)> {
     let began = Instant::now();
     let log_path = data_dir.with_extension("stderr.log");
@@ -189,7 +224,15 @@ async fn launch(data_dir: &Path, starting: &Starting) -> anyhow::Result<(Child, 
         .create(true)
         .append(true)
         .open(&log_path)?;
-    let mut command = Command::new(binary()?);
+    let program = if starting.ordinary_user {
+        data_dir.with_file_name("mainstay")
+    } else {
+        binary()?
+    };
+    let mut command = Command::new(program);
+    if starting.ordinary_user && is_root() {
+        command.uid(ORDINARY).gid(ORDINARY);
+    }
     command
         .args(["up", "--listen", "127.0.0.1:0", "--data-dir"])
         .arg(data_dir)

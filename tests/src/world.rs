@@ -170,12 +170,12 @@ pub async fn settled(owner: &Rest) -> anyhow::Result<String> {
     .await
 }
 
-/// Asks again until it is so; the platform has a minute.
+/// Asks again until it is so; the platform has two minutes: a lease of something that was killed may have to end first.
 pub async fn until<T>(
     what: &str,
     mut ask: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
 ) -> anyhow::Result<T> {
-    let limit = tokio::time::Instant::now() + Duration::from_secs(60);
+    let limit = tokio::time::Instant::now() + Duration::from_secs(120);
     let mut pace = tokio::time::interval(Duration::from_millis(50));
     loop {
         pace.tick().await;
@@ -184,7 +184,7 @@ pub async fn until<T>(
         }
         ensure!(
             tokio::time::Instant::now() < limit,
-            "it did not come about within a minute: {what}"
+            "it did not come about within two minutes: {what}"
         );
     }
 }

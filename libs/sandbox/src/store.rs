@@ -384,23 +384,21 @@ impl World {
             put: vec![put],
             ..Record::default()
         });
-        let events = self
-            .event_order
-            .iter()
-            .filter_map(|id| self.events.get(id))
-            .map(|kept| {
-                let deliveries = self
-                    .deliveries
-                    .values()
-                    .filter(|d| d.event == kept.record.id)
-                    .cloned()
-                    .collect();
-                Record {
-                    events: vec![kept.record.as_ref().clone()],
-                    deliveries,
-                    ..Record::default()
-                }
-            });
+        let mut outstanding: HashMap<&str, Vec<Delivery>> = HashMap::new();
+        for delivery in self.deliveries.values() {
+            outstanding
+                .entry(&delivery.event)
+                .or_default()
+                .push(delivery.clone());
+        }
+        let events = self.event_order.iter().filter_map(|id| self.events.get(id));
+        let events = events.map(move |kept| Record {
+            events: vec![kept.record.as_ref().clone()],
+            deliveries: outstanding
+                .remove(kept.record.id.as_str())
+                .unwrap_or_default(),
+            ..Record::default()
+        });
         let answers = self
             .answer_order
             .iter()

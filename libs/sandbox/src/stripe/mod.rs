@@ -473,6 +473,10 @@ fn render(answer: &Answer, request_id: &str, key: Option<&str>) -> Response {
             answer.replayed_from.as_deref().unwrap_or(request_id),
         );
     }
+    if matches!(answer.status, 409 | 429) {
+        // Refused at the door: what a client's own retries go by.
+        set("stripe-should-retry", "true");
+    }
     if answer.replayed_from.is_some() {
         set("idempotent-replayed", "true");
     }

@@ -158,6 +158,19 @@ async fn a_timeout_after_the_effect_is_cleared_up_by_the_same_key() {
 }
 
 #[tokio::test]
+async fn stopping_lets_go_of_held_connections_with_their_answers() {
+    let stripe = Simulator::start().await;
+    stripe
+        .fault(json!({ "kind": "timeout_after_effect", "operation": "customers.create", "value": 600 }))
+        .await;
+    let held = tokio::spawn(stripe.post_later("/customers", &FORM, "key-1").send());
+    stripe.until_fired("timeout_after_effect", 1).await;
+    stripe.stop().await;
+    let answer = held.await.expect("joined").expect("an answer");
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
 async fn a_dropped_connection_has_no_effect_and_no_answer() {
     let stripe = Simulator::start().await;
     stripe

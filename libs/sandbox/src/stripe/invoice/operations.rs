@@ -92,14 +92,27 @@ pub(in crate::stripe) const OPERATIONS: &[Operation] = &[
         "GET",
         "/v1/invoice_payments",
         "invoice_payments.list",
-        list_parameters!("invoice", "status"),
+        list_parameters!(
+            "invoice",
+            "payment.payment_intent",
+            "payment.type",
+            "status"
+        ),
         |tx, call| {
             let (of_invoice, of_status) = (
                 list::equals(call, "invoice")?,
                 list::equals(call, "status")?,
             );
+            let payment = call.params.object("payment")?;
+            let intent = payment
+                .as_ref()
+                .map(|by| by.text("payment_intent"))
+                .transpose()?
+                .flatten();
             list::list(tx, call, kind::INVOICE_PAYMENT, |payment| {
-                of_invoice(payment) && of_status(payment)
+                of_invoice(payment)
+                    && of_status(payment)
+                    && intent.is_none_or(|id| payment["payment"]["payment_intent"] == id)
             })
         },
     ),

@@ -26,6 +26,7 @@ const shape = (doc, schema, depth) => {
   const type = [].concat(s.type || "any");
   const nullable = type.includes("null") ? " | null" : "";
   const base = type.find((t) => t !== "null");
+  if (!base) return "null";
   if (base === "array") return `[${shape(doc, s.items || {}, depth)}]${nullable}`;
   if (base === "object" && s.properties) {
     const required = new Set(s.required || []);

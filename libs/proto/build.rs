@@ -7,6 +7,10 @@ use prost::Message as _;
 #[path = "src/build_check.rs"]
 mod build_check;
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo tells build scripts everything through the environment"
+)]
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
     println!("cargo:rerun-if-changed={}", root.display());

@@ -15,7 +15,11 @@ use crate::wire::RpcStatus;
 
 /// Why a call is refused. Becomes a gRPC status, and at the gateway an RFC 9457 document.
 #[derive(Clone)]
-pub struct Problem {
+pub struct Problem(Box<Told>);
+
+/// Boxed, because refusals are rare and results are everywhere.
+#[derive(Clone)]
+struct Told {
     reason: ErrorReason,
     detail: String,
     errors: Vec<FieldViolation>,
@@ -27,14 +31,14 @@ pub struct Problem {
 impl Problem {
     /// A refusal; `detail` says this occurrence in words for the caller.
     pub fn new(reason: ErrorReason, detail: impl Into<String>) -> Self {
-        Problem {
+        Problem(Box::new(Told {
             reason,
             detail: detail.into(),
             errors: Vec::new(),
             retry_after_seconds: None,
             data: None,
             source: None,
-        }
+        }))
     }
 
     /// There is no such object for this caller. The same text whether it never was or belongs to others.
@@ -48,10 +52,9 @@ impl Problem {
             [one] => format!("{}: {}", one.field, one.message),
             many => format!("{} fields are not valid.", many.len()),
         };
-        Problem {
-            errors,
-            ..Self::new(ErrorReason::InvalidRequest, detail)
-        }
+        let mut problem = Self::new(ErrorReason::InvalidRequest, detail);
+        problem.0.errors = errors;
+        problem
     }
 
     /// No credential, or one that does not hold.
@@ -85,7 +88,7 @@ impl Problem {
 
     /// The typed detail that the reason names.
     pub fn with_data<M: Message + prost::Name>(mut self, data: &M) -> Self {
-        self.data = Some(prost_types::Any {
+        self.0.data = Some(prost_types::Any {
             type_url: M::type_url(),
             value: data.encode_to_vec(),
         });
@@ -94,13 +97,13 @@ impl Problem {
 
     /// What only we know. Never sent.
     pub fn with_source(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        self.source = Some(Arc::from(source.into()));
+        self.0.source = Some(Arc::from(source.into()));
         self
     }
 
     /// A field at fault.
     pub fn violation(mut self, field: impl Into<String>, message: impl Into<String>) -> Self {
-        self.errors.push(FieldViolation {
+        self.0.errors.push(FieldViolation {
             field: field.into(),
             message: message.into(),
         });
@@ -109,51 +112,51 @@ impl Problem {
 
     /// When trying again may help.
     pub fn retry_after(mut self, seconds: i32) -> Self {
-        self.retry_after_seconds = Some(seconds);
+        self.0.retry_after_seconds = Some(seconds);
         self
     }
 
     /// Why.
     pub fn reason(&self) -> ErrorReason {
-        self.reason
+        self.0.reason
     }
 
     /// This occurrence, in words for the caller.
     pub fn detail(&self) -> &str {
-        &self.detail
+        &self.0.detail
     }
 
     /// Every field at fault.
     pub fn errors(&self) -> &[FieldViolation] {
-        &self.errors
+        &self.0.errors
     }
 
     /// When trying again may help.
     pub fn retry_after_seconds(&self) -> Option<i32> {
-        self.retry_after_seconds
+        self.0.retry_after_seconds
     }
 
     /// The typed detail, as packed.
     pub fn data(&self) -> Option<&prost_types::Any> {
-        self.data.as_ref()
+        self.0.data.as_ref()
     }
 
     /// The typed detail as `M`; none when there is none or it is another.
     pub fn data_as<M: Message + prost::Name + Default>(&self) -> Option<M> {
-        self.data.as_ref()?.to_msg::<M>().ok()
+        self.0.data.as_ref()?.to_msg::<M>().ok()
     }
 
     /// The HTTP status that the reason declares.
     pub fn http_status(&self) -> u16 {
         Schema::mainstay()
-            .reason(self.reason)
+            .reason(self.0.reason)
             .map_or(500, |info| info.status)
     }
 
     /// Whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         matches!(
-            self.reason,
+            self.0.reason,
             ErrorReason::Unavailable
                 | ErrorReason::DeadlineExceeded
                 | ErrorReason::RateLimited
@@ -193,7 +196,7 @@ fn carried(status: &Status) -> Option<Problem> {
         .details
         .iter()
         .find_map(|any| any.to_msg::<proto::Problem>().ok())?;
-    Some(Problem {
+    Some(Problem(Box::new(Told {
         // A reason newer than this binary is told as a bug rather than guessed.
         reason: ErrorReason::try_from(packed.reason)
             .ok()
@@ -205,12 +208,13 @@ fn carried(status: &Status) -> Option<Problem> {
         data: packed.data,
         source: Error::source(status)
             .map(|source| Arc::from(Box::<dyn Error + Send + Sync>::from(source.to_string()))),
-    })
+    })))
 }
 
 impl From<Problem> for Status {
     fn from(problem: Problem) -> Status {
         let code = code_of(problem.http_status()).unwrap_or(Code::Internal);
+        let problem = *problem.0;
         let packed = proto::Problem {
             reason: problem.reason.into(),
             detail: problem.detail.clone(),
@@ -256,24 +260,25 @@ fn code_of(http_status: u16) -> Option<Code> {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.reason.as_str_name(), self.detail)
+        write!(f, "{}: {}", self.0.reason.as_str_name(), self.0.detail)
     }
 }
 
 impl fmt::Debug for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Problem")
-            .field("reason", &self.reason.as_str_name())
-            .field("detail", &self.detail)
-            .field("errors", &self.errors)
-            .field("source", &self.source.as_ref().map(ToString::to_string))
+            .field("reason", &self.0.reason.as_str_name())
+            .field("detail", &self.0.detail)
+            .field("errors", &self.0.errors)
+            .field("source", &self.0.source.as_ref().map(ToString::to_string))
             .finish_non_exhaustive()
     }
 }
 
 impl Error for Problem {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source
+        self.0
+            .source
             .as_deref()
             .map(|source| source as &(dyn Error + 'static))
     }

@@ -133,7 +133,8 @@ pub async fn serve(
         // A client that opens and resets streams in a loop is cut off (CVE-2023-44487).
         .http2_max_pending_accept_reset_streams(Some(32))
         .http2_max_local_error_reset_streams(Some(256))
-        .http2_max_header_list_size(32 * 1024);
+        // A token lists the clients of a narrowed actor: some thousands fit, at about forty bytes each.
+        .http2_max_header_list_size(256 * 1024);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
 
     let stopping = {

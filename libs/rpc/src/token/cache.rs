@@ -10,10 +10,12 @@ use sha2::{Digest, Sha256};
 
 use super::wall;
 
+type Digest256 = [u8; 32];
+
 /// What tokens said, by the digest of the token, until they end. Bounded.
 #[derive(Debug)]
 pub(crate) struct Verified<T> {
-    entries: RwLock<HashMap<[u8; 32], (Arc<T>, i64)>>,
+    entries: RwLock<HashMap<Digest256, (Arc<T>, i64)>>,
     most: usize,
 }
 
@@ -32,7 +34,7 @@ impl<T> Verified<T> {
         token: &str,
         verify: impl FnOnce() -> Result<(T, i64), E>,
     ) -> Result<Arc<T>, E> {
-        let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        let digest: Digest256 = Sha256::digest(token.as_bytes()).into();
         let now = wall();
         let known = self
             .entries

@@ -6,6 +6,7 @@ mod harness;
 mod limits;
 mod oracle;
 mod repeats;
+mod settings;
 mod spans;
 mod stop;
 mod walls;

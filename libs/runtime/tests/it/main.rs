@@ -2,5 +2,6 @@
 //!
 //! Deliberately absent: tests that need a service.
 
+mod collector;
 mod configuration;
 mod traces;

@@ -1,0 +1,163 @@
+//! `EntitlementService`: protobuf to commands and back.
+//! Deliberately absent: authorisation. The stack has done it before a handler runs.
+
+use mainstay_proto::common::v1 as common;
+use mainstay_proto::identity::v1::{self as proto, entitlement_service_server::EntitlementService};
+use mainstay_rpc::{Violations, open};
+use tonic::{Request, Response, Status};
+
+use super::rules::Write;
+use super::{Beyond, Entitlements, Limit, Put, Stored};
+use crate::{Identity, wire};
+
+#[tonic::async_trait]
+impl EntitlementService for Identity {
+    async fn get_entitlements(
+        &self,
+        request: Request<proto::GetEntitlementsRequest>,
+    ) -> Result<Response<proto::ClientEntitlements>, Status> {
+        let (ctx, _) = open(request)?;
+        let tenant = ctx.tenant();
+        let stored = super::get(self, tenant).await?;
+        Ok(Response::new(answer(tenant.client.to_string(), stored)))
+    }
+
+    async fn put_entitlements(
+        &self,
+        request: Request<proto::PutEntitlementsRequest>,
+    ) -> Result<Response<proto::PutEntitlementsResponse>, Status> {
+        let (ctx, request) = open(request)?;
+        let agency = wire::id("agency_id", &request.agency_id)?;
+        let tenant = ctx.service_tenant(agency, wire::id("client_id", &request.client_id)?)?;
+        let outcome = super::put(self, &ctx, tenant, put(request)?).await?;
+        Ok(Response::new(proto::PutEntitlementsResponse {
+            applied: outcome.applied,
+            version: outcome.version,
+        }))
+    }
+
+    async fn check_entitlements(
+        &self,
+        request: Request<proto::CheckEntitlementsRequest>,
+    ) -> Result<Response<proto::CheckEntitlementsResponse>, Status> {
+        let (ctx, request) = open(request)?;
+        let scope = ctx.service_agency(wire::id("agency_id", &request.agency_id)?)?;
+        super::check(self, &scope, wire::id("client_id", &request.client_id)?).await?;
+        Ok(Response::new(proto::CheckEntitlementsResponse {}))
+    }
+}
+
+fn put(request: proto::PutEntitlementsRequest) -> Result<Put, Status> {
+    let mut faults = Violations::new();
+    let given = request.entitlements.unwrap_or_default();
+    let mut features = given.features;
+    features.sort_unstable();
+    features.dedup();
+    let mut limits = super::Limits::new();
+    for (name, given) in given.limits {
+        match limit(given) {
+            Some(limit) => {
+                limits.insert(name, limit);
+            }
+            None => faults.add(
+                format!("entitlements.limits.{name}.beyond"),
+                "must say what happens beyond the limit",
+            ),
+        }
+    }
+    let paid_through_at = match &request.paid_through_at {
+        None => None,
+        Some(at) => faults.check(
+            "paid_through_at",
+            wire::time(at).ok_or("is no time we can keep"),
+        ),
+    };
+    // The rules say so too; a zero would make every later write a repeat of it.
+    if request.version < 1 || request.fence < 1 {
+        faults.add("version", "version and fence begin at 1");
+    }
+    faults.finish()?;
+    Ok(Put {
+        entitlements: Entitlements {
+            features,
+            limits,
+            subscription_id: wire::id("subscription_id", &request.subscription_id)?,
+            plan_id: wire::id("plan_id", &request.plan_id)?,
+            subscription_status: request.subscription_status,
+            paid_through_at,
+        },
+        write: Write {
+            version: request.version,
+            saga: wire::id("saga_id", &request.saga_id)?,
+            step: request.step,
+            fence: request.fence,
+            undo: request.undo,
+        },
+    })
+}
+
+fn limit(given: common::Limit) -> Option<Limit> {
+    let beyond = match given.beyond() {
+        common::Beyond::Unspecified => return None,
+        common::Beyond::Block => Beyond::Block,
+        common::Beyond::Overage => Beyond::Overage,
+        common::Beyond::Unlimited => Beyond::Unlimited,
+    };
+    let (price_amount_minor, price_currency) = given
+        .price
+        .map_or((None, None), |price| (price.amount_minor, price.currency));
+    Some(Limit {
+        included: given.included,
+        beyond,
+        block_size: given.block_size,
+        price_amount_minor,
+        price_currency,
+    })
+}
+
+fn limit_answer(limit: Limit) -> common::Limit {
+    let beyond = match limit.beyond {
+        Beyond::Block => common::Beyond::Block,
+        Beyond::Overage => common::Beyond::Overage,
+        Beyond::Unlimited => common::Beyond::Unlimited,
+    };
+    let price = limit.price_currency.map(|currency| common::Money {
+        amount_minor: limit.price_amount_minor,
+        currency: Some(currency),
+    });
+    common::Limit {
+        included: limit.included,
+        beyond: Some(beyond.into()),
+        block_size: limit.block_size,
+        price,
+    }
+}
+
+/// A client that never subscribed has no features and no limits.
+fn answer(client_id: String, stored: Option<Stored>) -> proto::ClientEntitlements {
+    let Some(stored) = stored else {
+        return proto::ClientEntitlements {
+            client_id: Some(client_id),
+            entitlements: Some(common::Entitlements::default()),
+            ..Default::default()
+        };
+    };
+    let what = stored.entitlements;
+    proto::ClientEntitlements {
+        client_id: Some(client_id),
+        entitlements: Some(common::Entitlements {
+            features: what.features,
+            limits: what
+                .limits
+                .into_iter()
+                .map(|(name, limit)| (name, limit_answer(limit)))
+                .collect(),
+        }),
+        subscription_id: Some(what.subscription_id.to_string()),
+        plan_id: Some(what.plan_id.to_string()),
+        subscription_status: Some(what.subscription_status),
+        paid_through_at: what.paid_through_at.map(wire::timestamp),
+        version: Some(stored.version),
+        updated_at: Some(wire::timestamp(stored.updated_at)),
+    }
+}

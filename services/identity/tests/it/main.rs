@@ -1,0 +1,11 @@
+//! Identity through its real gRPC server, on a real PostgreSQL with the walls up.
+//! Deliberately absent: the gateway. Journeys through REST are in `tests/`.
+
+mod audit;
+mod bootstrap;
+mod clients;
+mod entitlements;
+mod keys;
+mod members;
+mod roles;
+mod world;

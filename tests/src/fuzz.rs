@@ -37,13 +37,8 @@ pub async fn python_program(name: &str) -> anyhow::Result<PathBuf> {
         "tests/python/venv.sh: {}",
         String::from_utf8_lossy(&made.stderr)
     );
-    let folder = String::from_utf8_lossy(&made.stdout)
-        .lines()
-        .last()
-        .unwrap_or_default()
-        .trim()
-        .to_owned();
-    Ok(PathBuf::from(folder).join("bin").join(name))
+    let interpreter = String::from_utf8_lossy(&made.stdout).trim().to_owned();
+    Ok(PathBuf::from(interpreter).with_file_name(name))
 }
 
 /// Fuzzes every route with up to `examples` generated requests each phase, from a seed that replays.

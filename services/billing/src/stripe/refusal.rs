@@ -1,0 +1,110 @@
+//! What a failure at Stripe is to a saga step: a definitive no that the payer can act on, or not known.
+//! Deliberately absent: guesses. A refusal that does not prove that nothing happened is not one.
+
+use mainstay_providers::stripe::StripeFailure;
+use mainstay_rpc::ErrorReason;
+
+use crate::saga::definition::{Failure, Refusal, Stop};
+
+/// Codes by which Stripe says that the payer must act before the payment can go on.
+const NEEDS_AUTHENTICATION: [&str; 4] = [
+    "authentication_required",
+    "invoice_payment_intent_requires_action",
+    "subscription_payment_intent_requires_action",
+    "payment_intent_action_required",
+];
+
+/// Classes a failure of a mutating call.
+pub(crate) fn stop(failure: StripeFailure) -> Stop {
+    let (status, kind, code, decline_code, message) = match &failure {
+        StripeFailure::Refused {
+            status,
+            kind,
+            code,
+            decline_code,
+            message,
+            ..
+        } => (
+            *status,
+            kind.as_str(),
+            code.as_deref(),
+            decline_code.clone(),
+            message.clone(),
+        ),
+        StripeFailure::Unknown { .. } => return Failure::new(failure.to_string()).into(),
+        StripeFailure::NotSent { retry_after, .. } => {
+            return Stop::Unknown(Failure {
+                error: failure.to_string(),
+                retry_after: *retry_after,
+            });
+        }
+    };
+    // Said before Stripe looks at the key: it proves nothing about an earlier try. And it is ours to mend, not the payer's.
+    if matches!(status, 401 | 403) || kind == "idempotency_error" {
+        return Failure::new(failure.to_string()).into();
+    }
+    if code.is_some_and(|code| NEEDS_AUTHENTICATION.contains(&code)) {
+        return Refusal {
+            decline_code: Some("authentication_required".to_owned()),
+            ..Refusal::new(
+                ErrorReason::PaymentDeclined,
+                "The payment method needs authentication by its holder, which is not offered here yet. \
+                 Use another payment method.",
+            )
+        }
+        .into();
+    }
+    if kind == "card_error" || status == 402 {
+        return Refusal {
+            decline_code: decline_code.or_else(|| code.map(str::to_owned)),
+            ..Refusal::new(ErrorReason::PaymentDeclined, message)
+        }
+        .into();
+    }
+    Refusal::new(
+        ErrorReason::ProviderRefused,
+        format!("Stripe refused: {message}"),
+    )
+    .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16, kind: &str, code: Option<&str>) -> Stop {
+        stop(StripeFailure::Refused {
+            status,
+            kind: kind.to_owned(),
+            code: code.map(str::to_owned),
+            decline_code: None,
+            param: None,
+            message: "no".to_owned(),
+            request_id: None,
+        })
+    }
+
+    fn reason(stop: Stop) -> Option<ErrorReason> {
+        match stop {
+            Stop::Refused(refusal) => Some(refusal.reason()),
+            Stop::Unknown(_) => None,
+        }
+    }
+
+    #[test]
+    fn only_what_proves_that_nothing_happened_is_a_refusal() {
+        let declined = refused(402, "card_error", Some("card_declined"));
+        assert_eq!(reason(declined), Some(ErrorReason::PaymentDeclined));
+        let missing = refused(400, "invalid_request_error", Some("resource_missing"));
+        assert_eq!(reason(missing), Some(ErrorReason::ProviderRefused));
+        let authentication = refused(402, "card_error", Some("authentication_required"));
+        assert_eq!(reason(authentication), Some(ErrorReason::PaymentDeclined));
+        assert_eq!(reason(refused(401, "invalid_request_error", None)), None);
+        assert_eq!(reason(refused(400, "idempotency_error", None)), None);
+        let unknown = StripeFailure::Unknown {
+            cause: "timed out".to_owned(),
+            request_id: None,
+        };
+        assert_eq!(reason(stop(unknown)), None);
+    }
+}

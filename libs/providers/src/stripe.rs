@@ -180,19 +180,19 @@ impl StripeApi {
         deadline: Option<Instant>,
     ) -> Result<Bytes, StripeFailure> {
         let mut headers = self.headers.clone();
-        let mut put = |name: HeaderName, value: Option<&str>| -> Result<(), StripeFailure> {
+        let mut put = |name: HeaderName, value: Option<&str>| -> Result<(), String> {
             if let Some(value) = value {
-                let value = HeaderValue::try_from(value)
-                    .map_err(|_| StripeFailure::unsendable(format!("{name} is no header value")))?;
+                let unfit = |_| format!("{name} is no header value");
+                let value = HeaderValue::try_from(value).map_err(unfit)?;
                 headers.insert(name, value);
             }
             Ok(())
         };
-        put(STRIPE_ACCOUNT, account)?;
+        put(STRIPE_ACCOUNT, account).map_err(StripeFailure::unsendable)?;
         let (method, repeat) = match request.method {
             StripeMethod::Get => (Method::GET, Repeat::Harmless),
             StripeMethod::Post => {
-                put(IDEMPOTENCY_KEY, idempotency_key)?;
+                put(IDEMPOTENCY_KEY, idempotency_key).map_err(StripeFailure::unsendable)?;
                 (
                     Method::POST,
                     if idempotency_key.is_some() {

@@ -2,6 +2,10 @@
 //! called so.
 //!
 //! Deliberately absent: what to do about it.
+#![expect(
+    clippy::result_large_err,
+    reason = "made once per failed call to another continent; flat fields read better where they are matched"
+)]
 
 use std::time::Duration;
 
@@ -152,6 +156,10 @@ pub(super) fn classify(answer: Answer) -> Result<Bytes, StripeFailure> {
         (409, Some("idempotency_key_in_use")) => {
             unknown("a request with the same key is still running".to_owned())
         }
+        // Said at the door, before Stripe looks at the key: proves nothing about the attempt that got no answer.
+        (401 | 403, _) if answer.after_unknown => {
+            unknown(format!("no answer, then {status} {message}"))
+        }
         // Refused at the door, before anything was done; unless an attempt before this one went through it.
         (429, _) | (_, Some("lock_timeout")) if answer.after_unknown => {
             unknown(format!("no answer, then {status} {message}"))
@@ -221,6 +229,10 @@ mod tests {
         for status in [301, 424, 500, 502, 503, 504] {
             assert!(unknown(status, "<html>"), "{status}");
         }
+        assert!(matches!(
+            of(401, "{}", true),
+            Err(StripeFailure::Unknown { .. })
+        ));
         assert!(matches!(
             of(429, &code("rate_limit"), true),
             Err(StripeFailure::Unknown { .. })

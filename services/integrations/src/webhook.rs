@@ -205,6 +205,7 @@ impl Next {
 pub async fn store(
     worker: &Worker,
     webhooks: Vec<NewWebhook>,
+    now: DateTime<Utc>,
 ) -> Result<Vec<Stored>, WebhookError> {
     let firsts = rules::firsts(webhooks.iter().map(|webhook| &webhook.key));
     let ids: Vec<Uuid> = webhooks
@@ -219,7 +220,9 @@ pub async fn store(
     }
     let stored = retrying(|| async {
         let mut connection = worker.connection().await?;
-        Ok::<_, WebhookError>(sql::insert(connection.conn(), &batch, rules::MAX_ATTEMPTS).await?)
+        Ok::<_, WebhookError>(
+            sql::insert(connection.conn(), &batch, rules::MAX_ATTEMPTS, now).await?,
+        )
     })
     .await?;
     let result = |(place, first): (usize, &usize)| {
@@ -272,4 +275,51 @@ pub async fn get(
     let mut tx = database.agency(scope).await?;
     let row = sql::find(tx.conn(), scope.agency, id).await?;
     row.ok_or(WebhookError::NotFound)
+}
+
+/// Empties the partitions that are past retention; answers how many partitions, and how many rows of partitions that
+/// are in use again (only after the job had not run for weeks).
+///
+/// # Errors
+/// [`WebhookError::Database`], also when a partition was in use for a second on end; what was emptied stays so.
+pub async fn empty_old_weeks(
+    worker: &Worker,
+    newest: WebhookEventId,
+) -> Result<Emptied, WebhookError> {
+    let oldest_kept = rules::oldest_kept(newest);
+    let outdated = {
+        let mut connection = worker.connection().await?;
+        sql::list_outdated_slots(connection.conn(), oldest_kept).await?
+    };
+    let mut emptied = Emptied::default();
+    for slot in outdated {
+        let mut tx = worker.tx().await?;
+        // Looked at before the lock, so that a partition in use is not shut in vain, and after it, because only then
+        // nobody adds to it.
+        let in_use = sql::slot_holds_recent(tx.conn(), slot, oldest_kept).await?;
+        if !in_use {
+            sql::lock_slot(tx.conn(), slot).await?;
+        }
+        if in_use || sql::slot_holds_recent(tx.conn(), slot, oldest_kept).await? {
+            emptied.rows +=
+                sql::delete_outdated(tx.conn(), slot, oldest_kept, DELETED_AT_ONCE).await?;
+        } else {
+            sql::truncate_slot(tx.conn(), slot).await?;
+            emptied.weeks += 1;
+        }
+        tx.commit().await?;
+    }
+    Ok(emptied)
+}
+
+/// Rows deleted in one transaction.
+const DELETED_AT_ONCE: i64 = 1000;
+
+/// What retention took away.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Emptied {
+    /// Whole partitions.
+    pub weeks: u32,
+    /// Single rows.
+    pub rows: u64,
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use mainstay_db::{Database, PageRequest};
+use mainstay_jobs::Wake;
 use mainstay_proto::integrations::v1::webhook_event_service_server::WebhookEventService;
 use mainstay_proto::integrations::v1::webhook_intake_service_server::WebhookIntakeService;
 use mainstay_proto::integrations::v1::{self as proto, WebhookEventState};
@@ -30,6 +31,8 @@ pub struct Intake {
     pub secrets: Arc<VerificationSecrets>,
     /// The platform's time.
     pub clock: Clock,
+    /// Who hands on what was stored.
+    pub wake: Wake,
 }
 
 #[tonic::async_trait]
@@ -48,9 +51,12 @@ impl WebhookIntakeService for Intake {
             .map(|(place, webhook)| read(place, webhook, now, &mut faults))
             .collect();
         faults.finish()?;
-        let stored = super::store(&self.database.worker(), webhooks)
+        let stored = super::store(&self.database.worker(), webhooks, now)
             .await
             .map_err(Problem::from)?;
+        if stored.iter().any(|stored| !stored.duplicate) {
+            self.wake.wake();
+        }
         let results = stored.into_iter().map(|stored| proto::StoredWebhook {
             id: stored.id.to_string(),
             duplicate: stored.duplicate,

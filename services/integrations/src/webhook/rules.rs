@@ -9,9 +9,9 @@ use uuid::Uuid;
 
 use super::{Answer, Key, Next};
 
-/// How often handing a webhook on is tried before a person must look. With the queue's back-off these are about three
-/// days: as long as Stripe itself goes on trying.
-pub const MAX_ATTEMPTS: i32 = 24;
+/// How often handing a webhook on is tried before a person must look. With the queue's pauses (doubling from a second to
+/// an hour) that is about a day: longer than any owner should be away, sooner than anyone forgets.
+pub const MAX_ATTEMPTS: i32 = 40;
 
 /// Webhooks are kept for thirteen whole weeks, and the present one.
 pub const WEEKS_KEPT: u64 = 13;
@@ -32,7 +32,7 @@ pub fn firsts<'a>(keys: impl IntoIterator<Item = &'a Key>) -> Vec<usize> {
 }
 
 /// What a try leads to. `attempts` counts this one.
-pub fn after(answer: Answer, attempts: i32, max_attempts: i32) -> Next {
+pub fn after(answer: Answer, attempts: u32, max_attempts: u32) -> Next {
     let failure = match answer {
         Answer::Done(outcome) => {
             return Next::Processed {

@@ -47,6 +47,7 @@ pub async fn insert(
     conn: &mut PgConnection,
     batch: &Batch,
     max_attempts: i32,
+    now: DateTime<Utc>,
 ) -> sqlx::Result<HashMap<Uuid, WebhookEventId>> {
     // In the order of the keys, so that two batches cannot deadlock. A repetition moves its key's expiry on: whoever still repeats, is still remembered. It also makes `returning`
     // tell the first one's id when that one was committed after this statement began.
@@ -69,7 +70,7 @@ pub async fn insert(
              from fresh
            ), queued as (
              insert into job (id, kind, run_at, payload, max_attempts, traceparent)
-             select job_id, 'deliver_webhook', now(), jsonb_build_object('webhook_event_id', id), $11, traceparent
+             select job_id, 'deliver_webhook', $12, jsonb_build_object('webhook_event_id', id), $11, traceparent
              from fresh
            )
            select given.id as "given!", remembered.webhook_event_id as "stored!"
@@ -85,6 +86,7 @@ pub async fn insert(
         &batch.received_ats,
         &batch.traceparents as &[Option<String>],
         max_attempts,
+        now,
     )
     .fetch_all(conn)
     .await?;

@@ -1,8 +1,10 @@
 #!/bin/sh
 # Renders k8s/base and each overlay and holds them against the Kubernetes schemas (strictly) and against our own rules.
+# With the path of the binary, also asks it whether each role would find its settings in the example overlay.
 # Deliberately absent: a cluster. Needs kubectl or kustomize, and the Python environment that venv.sh makes.
 set -eu
 
+binary=${1:+$(realpath "$1")}
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 MAINSTAY_PY_ENV=${MAINSTAY_PY_ENV:-$root/target/python}
@@ -43,4 +45,7 @@ for version in $versions; do
     "$MAINSTAY_PY_ENV/bin/kubernetes-validate" -k "$version" --strict --quiet "$rendered"/*.yaml
 done
 "$MAINSTAY_PY_ENV/bin/python" "$here/k8s_rules.py" "$rendered"/*.yaml
+if [ -n "$binary" ] && [ -f "$rendered/overlays-production-.yaml" ]; then
+    "$MAINSTAY_PY_ENV/bin/python" "$here/k8s_settings.py" "$binary" "$rendered/overlays-production-.yaml"
+fi
 echo "k8s_validate: $(cat "$rendered"/*.yaml | grep -c '^kind:') documents are valid"

@@ -11,6 +11,7 @@ use axum::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
 use mainstay_runtime::telemetry;
+use mainstay_transcode::Schema;
 use tracing::{Instrument as _, Span, field};
 use uuid::Uuid;
 
@@ -32,7 +33,7 @@ pub struct RequestId(pub HeaderValue);
 #[derive(Debug, Clone)]
 pub struct Traceparent(pub String);
 
-/// The route's template, set by whoever routes, for the span's name.
+/// The route's template, set by whoever routes, for the span.
 #[derive(Debug, Clone)]
 pub struct Route(pub String);
 
@@ -49,7 +50,7 @@ pub async fn layer(
     let sent = header_text(request.headers(), &TRACEPARENT).map(str::to_owned);
     let span = tracing::info_span!(
         "http",
-        "otel.name" = field::Empty,
+        "otel.name" = span_name(&method, &path),
         "otel.kind" = "server",
         "otel.status_code" = field::Empty,
         "mainstay.role" = "gateway",
@@ -75,7 +76,7 @@ pub async fn layer(
     let took = started.elapsed();
     let status = response.status();
     gateway.stats.count(status, took);
-    describe(&span, &method, &response);
+    describe(&span, &response);
     if status.is_server_error() {
         let reason = response
             .extensions()
@@ -106,14 +107,25 @@ pub async fn layer(
     response
 }
 
-fn describe(span: &Span, method: &http::Method, response: &Response) {
+/// A span is named when it starts, which is before anything routes. Never by the path itself: that is the caller's
+/// text, without bound.
+fn span_name(method: &http::Method, path: &str) -> String {
+    if let Ok(found) = Schema::mainstay().route(method.as_str(), path) {
+        return format!("{method} {}", found.binding.template);
+    }
+    match path
+        .strip_prefix("/webhooks/")
+        .and_then(|rest| rest.split('/').next())
+    {
+        Some("stripe") => format!("{method} /webhooks/stripe"),
+        _ => method.to_string(),
+    }
+}
+
+fn describe(span: &Span, response: &Response) {
     let status = response.status();
     if let Some(Route(route)) = response.extensions().get::<Route>() {
-        span.record("otel.name", format!("{method} {route}"));
         span.record("http.route", route.as_str());
-    } else {
-        // Never the path itself: it is the caller's text, without bound.
-        span.record("otel.name", method.as_str());
     }
     span.record("http.response.status_code", i64::from(status.as_u16()));
     if let Some(refusal) = response.extensions().get::<refusal::Refusal>() {

@@ -192,6 +192,8 @@ async fn attempt(
     // Signed anew for every attempt: receivers refuse a timestamp older than five minutes.
     let span = tracing::info_span!(
         "stripe.sim.webhook",
+        otel.name = format!("stripe.sim webhook {}", event.event_type),
+        mainstay.role = "sandbox",
         event = %event.id,
         event_type = %event.event_type,
         attempt = delivery.attempts + 1,

@@ -173,6 +173,8 @@ async fn walk(core: Arc<Core>, request: Request<Body>, request_id: String) -> Re
         .map_or("unknown", |(operation, _)| operation.name);
     let span = tracing::info_span!(
         "stripe.sim",
+        otel.name = format!("stripe.sim {name}"),
+        mainstay.role = "sandbox",
         operation = name,
         id = tracing::field::Empty,
         request_id = %request_id,

@@ -21,6 +21,7 @@ pub mod member;
 pub mod once;
 pub mod permission;
 pub mod person;
+mod readiness;
 pub mod record;
 pub mod role;
 mod wire;
@@ -55,17 +56,6 @@ pub struct Identity {
     pub(crate) signer: Arc<ServiceKey>,
 }
 
-/// Why identity does not serve.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The database is away, or refused.
-    #[error("identity's database: {0}")]
-    Database(#[from] mainstay_db::Error),
-    /// Serving ended.
-    #[error(transparent)]
-    Serve(#[from] ServeError),
-}
-
 impl Identity {
     /// On a database that is connected. `signer` is identity's own service key: it signs actor tokens as well.
     pub fn new(
@@ -80,19 +70,6 @@ impl Identity {
             lookup,
             signer,
         }
-    }
-
-    /// On its settings: connects the database.
-    ///
-    /// # Errors
-    /// [`Error::Database`] when it is away or its roles could look over a wall.
-    pub async fn connect(
-        settings: &Settings,
-        clock: Clock,
-        signer: Arc<ServiceKey>,
-    ) -> Result<Self, Error> {
-        let database = Database::connect(&settings.database).await?;
-        Ok(Self::new(database, clock, settings.lookup.clone(), signer))
     }
 
     fn routes(&self) -> Routes {
@@ -115,7 +92,7 @@ impl Identity {
 ///
 /// # Errors
 /// When the transport fails.
-pub async fn serve(identity: Identity, runtime: ServiceRuntime) -> Result<(), Error> {
+pub async fn serve(identity: Identity, runtime: ServiceRuntime) -> Result<(), ServeError> {
     let worker = identity.database.worker();
     let (clock, shutdown) = (runtime.clock.clone(), runtime.shutdown.clone());
     let inbox = Inbox::new(ServiceName::Identity, worker.clone(), audit::Log);
@@ -137,9 +114,16 @@ pub async fn serve(identity: Identity, runtime: ServiceRuntime) -> Result<(), Er
     );
     shutdown.spawn(runner.run(shutdown.clone()));
 
+    let watch = readiness::watch(
+        identity.database.clone(),
+        runtime.health.clone(),
+        shutdown.clone(),
+    );
+    shutdown.spawn(watch);
+
     let directory = Arc::new(identity.clone());
     let routes = identity.routes().add_service(inbox.server());
-    Ok(mainstay_rpc::serve(runtime, directory, routes).await?)
+    mainstay_rpc::serve(runtime, directory, routes).await
 }
 
 /// The caller's grants, as the rule "nobody grants what they lack" reads them.

@@ -5,6 +5,7 @@ mod audit;
 mod bootstrap;
 mod clients;
 mod entitlements;
+mod key_grants;
 mod keys;
 mod members;
 mod roles;

@@ -166,6 +166,24 @@ async fn a_name_means_one_role() {
 }
 
 #[tokio::test]
+async fn of_twenty_who_want_one_name_one_gets_it() {
+    let world = World::new().await;
+    let agency = world.agency("one").await;
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let mut roles = agency.owner.roles();
+        calls.spawn(async move { roles.create_role(bookkeeper(&["billing.plans.read"])).await });
+    }
+    let (made, refused): (Vec<_>, Vec<_>) =
+        calls.join_all().await.into_iter().partition(Result::is_ok);
+    assert_eq!((made.len(), refused.len()), (1, 19));
+    for status in refused {
+        let status = status.expect_err("refused");
+        assert_eq!(reason(&status), ErrorReason::RoleNameTaken);
+    }
+}
+
+#[tokio::test]
 async fn nobody_makes_a_role_that_may_more_than_they() {
     let world = World::new().await;
     let agency = world.agency("one").await;

@@ -1,0 +1,169 @@
+//! Identity, as far as billing asks it: it keeps what it is told, refuses what the test says, and holds calls on request.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use mainstay_proto::identity::v1::client_directory_service_server::ClientDirectoryService;
+use mainstay_proto::identity::v1::entitlement_service_server::EntitlementService;
+use mainstay_proto::identity::v1::{
+    CheckEntitlementsRequest, CheckEntitlementsResponse, Client, ClientEntitlements,
+    GetEntitlementsRequest, LookupClientRequest, LookupClientResponse, PutEntitlementsRequest,
+    PutEntitlementsResponse,
+};
+use mainstay_rpc::{ErrorReason, Problem, ServiceName, open};
+use tokio::sync::watch;
+use tonic::{Request, Response, Status};
+
+/// What identity knows and was told.
+#[derive(Default)]
+struct Known {
+    clients: HashMap<String, Client>,
+    stored: HashMap<String, PutEntitlementsRequest>,
+    fences: HashMap<String, i64>,
+    puts: u32,
+    refuse_puts: Vec<Problem>,
+    refuse_checks: Option<Problem>,
+}
+
+/// A script of identity. Clones are the same one.
+#[derive(Clone)]
+pub struct Identity {
+    known: Arc<Mutex<Known>>,
+    puts: watch::Sender<u32>,
+}
+
+impl Default for Identity {
+    fn default() -> Self {
+        Self {
+            known: Arc::default(),
+            puts: watch::Sender::new(0),
+        }
+    }
+}
+
+impl Identity {
+    /// A client that stands and is active.
+    pub fn add(&self, client_id: &str) {
+        let client = Client {
+            id: Some(client_id.to_owned()),
+            name: Some("Acme Roofing".to_owned()),
+            email: Some("owner@acme.test".to_owned()),
+            phone: Some("+15125550100".to_owned()),
+            ..Client::default()
+        };
+        self.know(|known| known.clients.insert(client_id.to_owned(), client));
+    }
+
+    /// The next writes are refused so, one each.
+    pub fn refuse_puts(&self, problems: impl IntoIterator<Item = Problem>) {
+        self.know(|known| known.refuse_puts.extend(problems));
+    }
+
+    /// From now on clients are said not to be active.
+    pub fn refuse_checks(&self) {
+        let problem = Problem::new(ErrorReason::ClientNotActive, "The client is suspended.");
+        self.know(|known| known.refuse_checks = Some(problem));
+    }
+
+    /// What stands for a client.
+    pub fn stored(&self, client_id: &str) -> Option<PutEntitlementsRequest> {
+        self.know(|known| known.stored.get(client_id).cloned())
+    }
+
+    /// How many writes were taken.
+    pub fn puts(&self) -> u32 {
+        self.know(|known| known.puts)
+    }
+
+    /// Waits until what stands for the client is as wanted.
+    pub async fn until(
+        &self,
+        client_id: &str,
+        wanted: impl Fn(&PutEntitlementsRequest) -> bool,
+    ) -> PutEntitlementsRequest {
+        let mut puts = self.puts.subscribe();
+        let heard = async {
+            loop {
+                if let Some(stored) = self.stored(client_id).filter(&wanted) {
+                    return stored;
+                }
+                puts.changed().await.expect("the script plays on");
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(60), heard)
+            .await
+            .expect("identity is told")
+    }
+
+    fn know<T>(&self, with: impl FnOnce(&mut Known) -> T) -> T {
+        with(&mut self.known.lock().expect("no test panics here"))
+    }
+}
+
+#[tonic::async_trait]
+impl ClientDirectoryService for Identity {
+    async fn lookup_client(
+        &self,
+        request: Request<LookupClientRequest>,
+    ) -> Result<Response<LookupClientResponse>, Status> {
+        let (_, request) = open(request)?;
+        let client = self.know(|known| known.clients.get(&request.client_id).cloned());
+        let client = client.ok_or_else(|| Problem::not_found("client"))?;
+        Ok(Response::new(LookupClientResponse {
+            client: Some(client),
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl EntitlementService for Identity {
+    async fn get_entitlements(
+        &self,
+        _: Request<GetEntitlementsRequest>,
+    ) -> Result<Response<ClientEntitlements>, Status> {
+        Err(Problem::not_found("entitlements").into())
+    }
+
+    async fn check_entitlements(
+        &self,
+        request: Request<CheckEntitlementsRequest>,
+    ) -> Result<Response<CheckEntitlementsResponse>, Status> {
+        open(request)?;
+        match self.know(|known| known.refuse_checks.clone()) {
+            Some(problem) => Err(problem.into()),
+            None => Ok(Response::new(CheckEntitlementsResponse {})),
+        }
+    }
+
+    /// By the rules of architecture.md: a lower fence is refused, a version that is not higher changes nothing.
+    async fn put_entitlements(
+        &self,
+        request: Request<PutEntitlementsRequest>,
+    ) -> Result<Response<PutEntitlementsResponse>, Status> {
+        let (ctx, request) = open(request)?;
+        assert_eq!(ctx.caller, ServiceName::Billing);
+        let answer = self.know(|known| {
+            if !known.refuse_puts.is_empty() {
+                return Err(known.refuse_puts.remove(0));
+            }
+            let step = format!("{}/{}", request.saga_id, request.step);
+            let highest = known.fences.entry(step).or_default();
+            if request.fence < *highest {
+                return Err(Problem::new(ErrorReason::Conflict, "A higher fence stands."));
+            }
+            *highest = request.fence;
+            known.puts += 1;
+            let before = known.stored.get(&request.client_id);
+            let stored = before.map_or(0, |stored| stored.version);
+            let applied = request.version > stored;
+            let version = request.version.max(stored);
+            if applied {
+                known.stored.insert(request.client_id.clone(), request);
+            }
+            Ok(PutEntitlementsResponse { applied, version })
+        });
+        let answer = answer.map_err(Status::from)?;
+        self.puts.send_modify(|puts| *puts += 1);
+        Ok(Response::new(answer))
+    }
+}

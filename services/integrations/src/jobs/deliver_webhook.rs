@@ -2,6 +2,8 @@
 //! tries are used up; every outcome is written to the webhook's row.
 //! Deliberately absent: the effect, and what makes it happen once. Both are the owner's, in one transaction of its own.
 
+use std::time::Duration;
+
 use mainstay_db::Worker;
 use mainstay_jobs::{Handler, Job, JobError};
 use mainstay_proto::billing::v1::stripe_event_service_client::StripeEventServiceClient;
@@ -11,12 +13,16 @@ use mainstay_proto::billing::v1::{
 use mainstay_rpc::{Channels, ErrorReason, Problem, ServiceChannel, ServiceName};
 use mainstay_runtime::Clock;
 use mainstay_types::{AgencyId, ClientId, WebhookEventId};
+use tonic::Request;
 use uuid::Uuid;
 
 use crate::webhook::{Answer, Next, Undelivered, WebhookError, Whose, rules, sql};
 
 /// The job's kind. The statement that stores webhooks enqueues it.
 pub const KIND: &str = "deliver_webhook";
+
+/// How long billing may take: it reads the object from Stripe again before it answers.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the job is given.
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
@@ -77,7 +83,9 @@ impl DeliverWebhook {
             r#type: webhook.kind,
             body: webhook.body,
         };
-        match self.stripe.clone().handle_stripe_event(event).await {
+        let mut request = Request::new(event);
+        request.set_timeout(PATIENCE);
+        match self.stripe.clone().handle_stripe_event(request).await {
             Ok(response) => understood(response.into_inner()),
             Err(status) => (refused_or_failed(&Problem::from_status(&status)), None),
         }

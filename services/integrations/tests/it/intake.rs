@@ -132,7 +132,7 @@ async fn a_poisoned_webhook_fails_its_batch_whole_and_alone_fails_only_itself() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_is_stored_by_halves_when_the_database_goes_away() {
+async fn a_webhook_that_cannot_be_queued_is_not_stored_either() {
     let stage = Stage::start().await;
     stage
         .store(vec![webhook("evt_1", "invoice.paid")])
@@ -223,4 +223,39 @@ async fn the_gateway_alone_is_given_the_secrets_and_takes_webhooks_in() {
         .expect_err("not billing's");
     assert_eq!(refusal.code(), Code::PermissionDenied);
     stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_repeats_what_was_not_confirmed_loses_nothing_when_the_database_restarts() {
+    let stage = Stage::start().await;
+    let send = async |n: usize| {
+        let mut refusals = 0;
+        // As a sender does: again until it is told that it is stored.
+        while let Err(refusal) = stage
+            .store(vec![webhook(&format!("evt_{n}"), "invoice.paid")])
+            .await
+        {
+            assert_eq!(refusal.code(), Code::Unavailable, "{refusal}");
+            refusals += 1;
+            assert!(refusals < 100, "{refusal}");
+        }
+    };
+    for round in 0..5 {
+        let senders = join_all((0..20).map(|n| send(round * 20 + n)));
+        tokio::join!(senders, stage.database.cut_connections());
+    }
+    let database = stage.stop().await;
+    assert_eq!(
+        database
+            .count("select count(*) from integrations.webhook_event")
+            .await,
+        100
+    );
+    let queued = "select (select count(*) from integrations.job where kind = 'deliver_webhook')
+        + (select count(*) from integrations.webhook_event where state = 'processed')";
+    assert_eq!(
+        database.count(queued).await,
+        100,
+        "each is queued or had its effect"
+    );
 }

@@ -3,6 +3,7 @@
 use mainstay_integrations::webhook::{self, Emptied, rules};
 use mainstay_testkit::TestDatabase;
 use mainstay_types::WebhookEventId;
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 const WEEK_MS: u128 = 7 * 24 * 60 * 60 * 1000;
@@ -122,4 +123,24 @@ async fn a_key_is_remembered_longer_than_any_sender_repeats_it() {
     // Stripe repeats for thirty days; the row itself stays fourteen weeks at most.
     let long = "select count(*) from integrations.webhook_dedup where expires_at > now() + interval '14 weeks'";
     assert_eq!(database.count(long).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_is_looked_for_in_its_own_week_alone() {
+    let database = TestDatabase::new().await;
+    let id = WebhookEventId::generate().uuid();
+    let plan: Vec<String> = sqlx::query_scalar(AssertSqlSafe(format!(
+        "explain select body from integrations.webhook_event where id = '{id}' and slot = integrations.webhook_slot('{id}')"
+    )))
+    .fetch_all(&mut database.admin().await)
+    .await
+    .expect("a plan");
+    let partitions = plan
+        .iter()
+        .filter(|line| line.contains("webhook_event_slot_"))
+        .count();
+    assert!(
+        partitions == 1 && plan[0].contains("Index Scan"),
+        "{plan:#?}"
+    );
 }

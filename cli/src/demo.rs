@@ -1,0 +1,91 @@
+//! `mainstay demo`: plays the main story against a running instance, through its public REST API and the simulators'
+//! public ledger, and says at each step what that proved. Each run makes its own client and plan.
+//! Deliberately absent: any look into the database. What an outside client cannot see, the story does not claim.
+
+mod ledger;
+mod story;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::api::Api;
+use crate::data_dir::DataDirArg;
+use crate::output::{self, Format};
+
+/// Plays the main story against a running instance
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  mainstay demo
+  mainstay demo --data-dir /tmp/other --json
+
+It can be run again and again; every run makes a client and a plan of its own.")]
+pub struct DemoArgs {
+    #[command(flatten)]
+    data_dir: DataDirArg,
+    #[command(flatten)]
+    format: Format,
+}
+
+/// A step that went well.
+#[derive(Debug, Serialize)]
+struct Step {
+    did: String,
+    proved: String,
+}
+
+/// The story so far.
+#[derive(Debug, Serialize)]
+pub struct Told {
+    #[serde(skip)]
+    silent: bool,
+    steps: Vec<Step>,
+    trace_id: Option<String>,
+}
+
+impl Told {
+    /// Tells a step that went well.
+    fn step(&mut self, did: impl Into<String>, proved: impl Into<String>) {
+        let step = Step {
+            did: did.into(),
+            proved: proved.into(),
+        };
+        if !self.silent {
+            output::line(format!("{:2}. {}", self.steps.len() + 1, step.did));
+            output::line(format!("    proved: {}", step.proved));
+        }
+        self.steps.push(step);
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// At the first step that does not go as it must.
+pub async fn run(args: &DemoArgs) -> anyhow::Result<()> {
+    let api = Api::of(&args.data_dir)?;
+    let mut told = Told {
+        silent: args.format.json,
+        steps: Vec::new(),
+        trace_id: None,
+    };
+    story::play(&api, &mut told).await?;
+    if args.format.json {
+        return output::json(&told);
+    }
+    output::line("");
+    output::line("The main story holds.");
+    if let Some(trace) = &told.trace_id {
+        output::line(format!(
+            "See it as one tree:  mainstay trace {trace}{}",
+            data_dir_option(&args.data_dir)
+        ));
+    }
+    Ok(())
+}
+
+fn data_dir_option(arg: &DataDirArg) -> String {
+    match arg.data_dir.to_str() {
+        Some(".mainstay") => String::new(),
+        _ => format!(" --data-dir {}", arg.data_dir.display()),
+    }
+}

@@ -1,5 +1,5 @@
 //! Runs the files of `migrations/`: `_core` first, then the service's own, up and down, each schema with its own version
-//! tables, one runner at a time. The files come in as text (from a directory, or embedded by `mainstay-migrations`), so
+//! tables, one runner at a time. The files come in as text (from a directory, or embedded by the binary), so
 //! that editing one does not rebuild the services.
 //! Deliberately absent: role and schema names in the files; the runner becomes the schema's owner and sets `search_path`.
 

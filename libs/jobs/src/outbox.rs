@@ -66,7 +66,7 @@ pub struct Cause {
 ///
 /// # Errors
 /// Whatever the database says. A chain of causes over [`MAX_CAUSATION_DEPTH`] violates
-/// `outbox_event_causation_depth_check`; a sequence used twice `outbox_event_sequence_key`.
+/// `outbox_event_causation_depth_check`; a sequence used twice `outbox_event_sequence_key` or `outbox_delivery_order_key`.
 pub async fn emit(connection: &mut PgConnection, event: &NewEvent) -> mainstay_db::Result<EventId> {
     let id = EventId::generate();
     let traceparent = mainstay_runtime::telemetry::current_traceparent();

@@ -1,0 +1,8 @@
+//! Queue, events and idempotency on a real PostgreSQL, with real runners. Deliberately absent: sleeps. Tests wait on
+//! signals: a handler that reports, a row that was locked, a stop that has ended.
+
+mod events;
+mod idempotency;
+mod queue;
+mod runner;
+mod support;

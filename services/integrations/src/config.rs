@@ -112,6 +112,6 @@ mod tests {
                 "a secret is never repeated: {reason}"
             );
         }
-        assert!(signing_secrets(&vec!["whsec_kT8vQ2mZ1aB9xW"; 9].join(",")).is_err());
+        assert!(signing_secrets(&["whsec_kT8vQ2mZ1aB9xW"; 9].join(",")).is_err());
     }
 }

@@ -29,6 +29,8 @@ packages! {
     errors "mainstay.errors.v1";
     /// Domain events between services.
     events "mainstay.events.v1";
+    /// How a service stands.
+    health "mainstay.health.v1";
     /// People, agencies, clients, roles, keys.
     identity "mainstay.identity.v1";
     /// The webhook inbox.

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use mainstay_proto::identity::v1::LookupClientRequest;
 use mainstay_proto::identity::v1::client_directory_service_client::ClientDirectoryServiceClient;
+use mainstay_runtime::health::HitRate;
 use mainstay_types::{AgencyId, ClientId, ServiceName};
 use tonic::{Code, Status};
 
@@ -56,23 +57,26 @@ const MOST: usize = 100_000;
 pub(crate) struct Remembered {
     inner: Arc<dyn ClientDirectory>,
     known: RwLock<HashSet<(AgencyId, ClientId)>>,
+    rate: HitRate,
 }
 
 impl Remembered {
-    pub(crate) fn new(inner: Arc<dyn ClientDirectory>) -> Self {
+    pub(crate) fn new(inner: Arc<dyn ClientDirectory>, rate: HitRate) -> Self {
         Remembered {
             inner,
             known: RwLock::default(),
+            rate,
         }
     }
 
     pub(crate) async fn exists(&self, agency: AgencyId, client: ClientId) -> Result<bool, Status> {
-        if self
+        let known = self
             .known
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .contains(&(agency, client))
-        {
+            .contains(&(agency, client));
+        self.rate.count(known);
+        if known {
             return Ok(true);
         }
         let exists = self.inner.exists(agency, client).await?;

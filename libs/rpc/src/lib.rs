@@ -22,5 +22,5 @@ pub use mainstay_proto::errors::v1::{ErrorReason, FieldViolation};
 pub use mainstay_transcode::{MethodInfo, Schema};
 pub use mainstay_types::{AgencyScope, ServiceName, Tenant, Visible};
 pub use problem::{Problem, Violations};
-pub use server::{Limits, ServeError, ServiceRuntime, serve};
+pub use server::{Limits, ServeError, ServiceRuntime, health_report, serve};
 pub use token::{Claims, Grant, ServiceKey, TrustedKeys};

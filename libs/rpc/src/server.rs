@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: TLS. Between roles it is the mesh's or the network policy's; callers prove themselves by token.
 
+mod report;
 mod stack;
 
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use tonic_health::server::HealthService;
 use crate::client::Channels;
 use crate::directory::ClientDirectory;
 use crate::token::TrustedKeys;
+
+pub use report::health_report;
 
 /// What bounds a role.
 #[derive(Clone, Debug)]
@@ -111,6 +114,8 @@ pub async fn serve(
         ..
     } = runtime;
     let reporter = HealthReporter::new();
+    let meters = report::Meters::default();
+    let services = services.add_service(report::service(health.clone(), meters.clone()));
 
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(mainstay_proto::FILE_DESCRIPTOR_SET)
@@ -123,7 +128,9 @@ pub async fn serve(
         )))
         .add_service(reflection)
         .into_axum_router();
-    let routes = beside.fallback_service(stack::around(services, me, trusted, directory, &limits));
+    let routes = beside.fallback_service(stack::around(
+        services, me, trusted, directory, &limits, meters,
+    ));
 
     let server = Server::builder()
         .tcp_nodelay(true)

@@ -1,12 +1,24 @@
 //! What of a role works, as it knows itself: the source of `/readyz`, `/v1/health` and the gRPC health service.
 //!
-//! Deliberately absent: probing. Each component sets its own state when it learns it.
+//! Deliberately absent: a timer. Components set their own state when they learn it; what can only be asked ([`Probe`])
+//! is asked when somebody wants to know.
+
+mod finding;
+mod probe;
+mod window;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use serde::Serialize;
 use tokio::sync::watch;
+
+pub use finding::{
+    Alert, Cache, Database, Finding, Pool, Provider, Queue, Severity, alerts_of, late_probe,
+};
+pub use probe::{PROBE_TIME, Probe, Probing};
+pub use window::{HitRate, Summary, Window};
 
 /// How a component stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -35,7 +47,14 @@ pub struct Component {
 
 /// The health of one role. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Health(Arc<watch::Sender<Snapshot>>);
+pub struct Health(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    state: watch::Sender<Snapshot>,
+    probes: RwLock<Vec<Arc<dyn Probe>>>,
+    since: Instant,
+}
 
 /// The components of a role at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -79,7 +98,11 @@ impl Default for Health {
 impl Health {
     /// Nothing reported yet: not ready.
     pub fn new() -> Self {
-        Health(Arc::new(watch::Sender::new(Snapshot::default())))
+        Health(Arc::new(Inner {
+            state: watch::Sender::new(Snapshot::default()),
+            probes: RwLock::default(),
+            since: Instant::now(),
+        }))
     }
 
     /// Sets a component's state.
@@ -88,7 +111,7 @@ impl Health {
             status,
             detail: detail.into(),
         };
-        self.0.send_if_modified(|snapshot| {
+        self.0.state.send_if_modified(|snapshot| {
             let changed = snapshot.components.get(component) != Some(&next);
             if changed {
                 snapshot.components.insert(component, next);
@@ -100,22 +123,48 @@ impl Health {
     /// The role stops: not ready from now on, whatever its components say.
     pub fn drain(&self) {
         self.0
+            .state
             .send_if_modified(|snapshot| !std::mem::replace(&mut snapshot.draining, true));
     }
 
     /// The state now.
     pub fn snapshot(&self) -> Snapshot {
-        self.0.borrow().clone()
+        self.0.state.borrow().clone()
+    }
+
+    /// How long ago this was made, which is when the role started.
+    pub fn since(&self) -> Instant {
+        self.0.since
+    }
+
+    /// Adds something to ask when somebody wants to know more than [`snapshot`](Self::snapshot) tells.
+    pub fn probe(&self, probe: impl Probe) {
+        self.0
+            .probes
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::new(probe));
+    }
+
+    /// Asks all probes at once, each for [`PROBE_TIME`] at most.
+    pub async fn findings(&self) -> Vec<Finding> {
+        let probes = self
+            .0
+            .probes
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        probe::ask(probes, PROBE_TIME).await
     }
 
     /// Whether traffic may come.
     pub fn ready(&self) -> bool {
-        self.0.borrow().ready()
+        self.0.state.borrow().ready()
     }
 
     /// Sees every change; the latest state is always there to read.
     pub fn subscribe(&self) -> watch::Receiver<Snapshot> {
-        self.0.subscribe()
+        self.0.state.subscribe()
     }
 }
 

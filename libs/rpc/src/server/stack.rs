@@ -23,6 +23,7 @@ use tonic::service::Routes;
 use tower::ServiceBuilder;
 
 use super::Limits;
+use super::report::Meters;
 use crate::context::Actor;
 use crate::directory::{ClientDirectory, Remembered};
 use crate::problem::Problem;
@@ -38,6 +39,7 @@ struct Gate {
     directory: Remembered,
     limits: Limits,
     slots: Arc<Semaphore>,
+    meters: Meters,
 }
 
 /// The stack, outermost first.
@@ -47,16 +49,18 @@ pub(super) fn around(
     trusted: TrustedKeys,
     directory: Arc<dyn ClientDirectory>,
     limits: &Limits,
+    meters: Meters,
 ) -> Router {
     let gate = Arc::new(Gate {
         me,
         schema: Schema::mainstay(),
         trusted,
-        services: Verified::new(1_000),
-        actors: Verified::new(10_000),
-        directory: Remembered::new(directory),
+        services: Verified::new(1_000, meters.tokens.clone()),
+        actors: Verified::new(10_000, meters.tokens.clone()),
+        directory: Remembered::new(directory, meters.clients.clone()),
         limits: limits.clone(),
         slots: Arc::new(Semaphore::new(limits.concurrent_requests)),
+        meters,
     });
     let gate = || Arc::clone(&gate);
     let stack = ServiceBuilder::new()

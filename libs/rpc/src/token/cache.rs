@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use mainstay_runtime::health::HitRate;
 use sha2::{Digest, Sha256};
 
 use super::wall;
@@ -17,14 +18,16 @@ type Digest256 = [u8; 32];
 pub(crate) struct Verified<T> {
     entries: RwLock<HashMap<Digest256, (Arc<T>, i64)>>,
     most: usize,
+    rate: HitRate,
 }
 
 impl<T> Verified<T> {
-    /// Room for so many.
-    pub(crate) fn new(most: usize) -> Self {
+    /// Room for so many; how often it could answer is counted in `rate`.
+    pub(crate) fn new(most: usize, rate: HitRate) -> Self {
         Verified {
             entries: RwLock::default(),
             most,
+            rate,
         }
     }
 
@@ -42,7 +45,9 @@ impl<T> Verified<T> {
             .unwrap_or_else(PoisonError::into_inner)
             .get(&digest)
             .cloned();
-        if let Some((said, _)) = known.filter(|(_, ends)| *ends > now) {
+        let known = known.filter(|(_, ends)| *ends > now);
+        self.rate.count(known.is_some());
+        if let Some((said, _)) = known {
             return Ok(said);
         }
         let (said, ends) = verify()?;
@@ -66,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_token_is_checked_once_and_again_when_it_has_ended() {
-        let cache = Verified::new(2);
+        let cache = Verified::new(2, HitRate::default());
         let mut checks = 0;
         let mut look = |token: &str, life: i64| {
             *cache

@@ -3,6 +3,7 @@
 //! Deliberately absent: messages. A span says that something was asked, never what it said.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -54,6 +55,7 @@ pub(super) async fn layer(
         telemetry::set_parent(&span, parent);
     }
     request.extensions_mut().insert(Method(method));
+    let started = Instant::now();
     let response = next.run(request).instrument(span.clone()).await;
 
     // Refusals are trailers-only: their status is in the headers. Anything else is an answer.
@@ -61,6 +63,10 @@ pub(super) async fn layer(
         .headers()
         .get(wire::GRPC_STATUS)
         .map_or(Code::Ok, |value| Code::from_bytes(value.as_bytes()));
+    // Questions about health are not what health is about.
+    if method.context != "health" {
+        gate.meters.calls.count(our_fault(code), started.elapsed());
+    }
     span.record("rpc.grpc.status_code", code as i32);
     if code != Code::Ok {
         span.set_status(SpanStatus::error(code.description()));
@@ -70,5 +76,17 @@ pub(super) async fn layer(
 
 /// Whether a method is of this role: its context's, or one that every role has.
 fn serves(gate: &Gate, method: &mainstay_transcode::MethodInfo) -> bool {
-    method.context == gate.me.as_str() || method.context == "events"
+    method.context == gate.me.as_str() || matches!(method.context.as_str(), "events" | "health")
+}
+
+/// Whether a call that ended so failed by our side, and not by what was asked.
+fn our_fault(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    )
 }

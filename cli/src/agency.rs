@@ -66,10 +66,18 @@ struct CreateArgs {
 pub async fn run(args: &AgencyArgs) -> anyhow::Result<()> {
     let AgencyCommand::Create(args) = &args.command;
     let file = match &args.data_dir {
-        Some(data_dir) => Some(DataDir::at(&DataDirArg { data_dir: data_dir.clone() })?.settings()),
+        Some(data_dir) => Some(
+            DataDir::at(&DataDirArg {
+                data_dir: data_dir.clone(),
+            })?
+            .settings(),
+        ),
         None => args.config.clone(),
     };
-    let config = settings::load(&role::groups(ServiceName::Identity), settings::sources(file.as_deref()))?;
+    let config = settings::load(
+        &role::groups(ServiceName::Identity),
+        settings::sources(file.as_deref()),
+    )?;
     let identity = role::identity(&config, &Common::read(&config, "mainstay-agency")).await?;
     let wanted = Wanted {
         slug: args.slug.clone(),
@@ -87,7 +95,10 @@ pub async fn run(args: &AgencyArgs) -> anyhow::Result<()> {
     }
     let made = bootstrap::ensure_agency(&identity, &wanted, None)
         .await
-        .advise("the agency cannot be made", "mend what is named, then run it again")?;
+        .advise(
+            "the agency cannot be made",
+            "mend what is named, then run it again",
+        )?;
     let secret = made.secret.unwrap_or_default();
     if args.format.json {
         return output::json(&json!({
@@ -97,7 +108,10 @@ pub async fn run(args: &AgencyArgs) -> anyhow::Result<()> {
             "api_key": secret,
         }));
     }
-    output::line(format!("{} is {}; its owner {} is {}", wanted.slug, made.agency, wanted.owner_email, made.owner));
+    output::line(format!(
+        "{} is {}; its owner {} is {}",
+        wanted.slug, made.agency, wanted.owner_email, made.owner
+    ));
     output::line(format!("the owner's key, shown once: {secret}"));
     Ok(())
 }

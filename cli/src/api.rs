@@ -184,6 +184,10 @@ impl Answer {
             cause.push_str(&format!("\n  {}: {}", part("field"), part("message")));
         }
         let next = match &self.trace_id {
+            _ if self.status == 400 => "mend what is named".to_owned(),
+            _ if self.status == 404 => {
+                "check the id: it may be of another agency, or of another kind".to_owned()
+            }
             Some(trace) => format!("see what happened with `mainstay trace {trace}`"),
             None => "see the log in the data directory".to_owned(),
         };

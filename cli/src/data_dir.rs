@@ -19,6 +19,26 @@ pub struct DataDirArg {
     pub data_dir: PathBuf,
 }
 
+impl DataDirArg {
+    /// How this program is called again for the same instance: its path from here, the command, and the option where it
+    /// is not the default.
+    pub fn command(&self, command: &str) -> String {
+        let here = std::env::current_dir().unwrap_or_default();
+        let program = match std::env::current_exe() {
+            Ok(path) => path
+                .strip_prefix(&here)
+                .unwrap_or(&path)
+                .display()
+                .to_string(),
+            Err(_) => "mainstay".to_owned(),
+        };
+        match self.data_dir.to_str() {
+            Some(".mainstay") => format!("{program} {command}"),
+            _ => format!("{program} {command} --data-dir {}", self.data_dir.display()),
+        }
+    }
+}
+
 /// An instance's directory.
 #[derive(Clone, Debug)]
 pub struct DataDir {

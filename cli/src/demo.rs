@@ -76,16 +76,9 @@ pub async fn run(args: &DemoArgs) -> anyhow::Result<()> {
     output::line("The main story holds.");
     if let Some(trace) = &told.trace_id {
         output::line(format!(
-            "See it as one tree:  mainstay trace {trace}{}",
-            data_dir_option(&args.data_dir)
+            "See it as one tree:  {}",
+            args.data_dir.command(&format!("trace {trace}"))
         ));
     }
     Ok(())
-}
-
-fn data_dir_option(arg: &DataDirArg) -> String {
-    match arg.data_dir.to_str() {
-        Some(".mainstay") => String::new(),
-        _ => format!(" --data-dir {}", arg.data_dir.display()),
-    }
 }

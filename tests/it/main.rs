@@ -8,5 +8,6 @@ mod kills;
 mod races;
 mod refusals;
 mod storm;
+mod tidy;
 mod walls;
 mod webhooks;

@@ -9,23 +9,14 @@ use crate::output::line;
 
 /// Prints it.
 pub fn print(dev: &DevFile, data_dir: &DataDir, given: &DataDirArg, took: Duration) {
-    let command = this_command();
-    let option = match given.data_dir.to_str() {
-        Some(".mainstay") => String::new(),
-        _ => format!(" --data-dir {}", given.data_dir.display()),
-    };
-    line(format!(
-        "Mainstay is up ({:.1} s). Ctrl-C stops it.",
-        took.as_secs_f64()
-    ));
+    let took = took.as_secs_f64();
+    line(format!("Mainstay is up ({took:.1} s). Ctrl-C stops it."));
     line("");
     line(format!("  REST API       {}/v1", dev.gateway_url));
     line(format!("  documentation  {}", dev.docs_url));
     line(format!("  simulators     {}", dev.sandbox_url));
-    line(format!(
-        "  data           {} (log: mainstay.log, addresses and keys: dev.json)",
-        data_dir.root().display()
-    ));
+    line(format!("  data           {}", data_dir.root().display()));
+    line("                 (log: mainstay.log; addresses and keys: dev.json)");
     line("");
     line(format!(
         "Sign in as {}, owner of the demo agency {}:",
@@ -46,26 +37,18 @@ pub fn print(dev: &DevFile, data_dir: &DataDir, given: &DataDirArg, took: Durati
     line("");
     line("Next, in another terminal:");
     line("");
-    line(format!(
-        "  {command} demo{option}           plays the main story, says at each step what it proved"
-    ));
-    line(format!(
-        "  {command} trace{option} TRACE_ID shows one story as a tree"
-    ));
-    line(format!(
-        "  {command} doctor{option}         says what is wrong, and how to mend it"
-    ));
-}
-
-/// How this program is called from here.
-fn this_command() -> String {
-    let here = std::env::current_dir().unwrap_or_default();
-    match std::env::current_exe() {
-        Ok(path) => path
-            .strip_prefix(&here)
-            .unwrap_or(&path)
-            .display()
-            .to_string(),
-        Err(_) => "mainstay".to_owned(),
+    let commands = [
+        (
+            "demo",
+            "plays the main story, says at each step what it proved",
+        ),
+        ("trace TRACE_ID", "shows one story as a tree"),
+        ("doctor", "says what is wrong, and how to mend it"),
+    ];
+    let commands = commands.map(|(command, about)| (given.command(command), about));
+    let width = commands.iter().map(|(command, _)| command.len()).max();
+    let width = width.unwrap_or(0);
+    for (command, about) in commands {
+        line(format!("  {command:width$}  {about}"));
     }
 }

@@ -2,7 +2,7 @@
 //! a schema, and nothing else. Run again it mends what differs; it never drops.
 //! Deliberately absent: tables (the migrator's), and passwords of its own making: they follow from a secret the caller keeps.
 
-use std::str::FromStr;
+use std::{str::FromStr, time::Duration};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
@@ -152,10 +152,29 @@ async fn roles(
         quoted(&owner),
         quoted(&options.role(service, "migrator"))
     ));
-    sqlx::raw_sql(AssertSqlSafe(script))
-        .execute(connection)
-        .await?;
-    Ok(())
+    let mut attempt = 1;
+    loop {
+        let done = sqlx::raw_sql(AssertSqlSafe(script.clone()))
+            .execute(&mut *connection)
+            .await;
+        match done {
+            Ok(_) => return Ok(()),
+            Err(error) if is_catalogue_race(&error) && attempt < 10 => {
+                let pause = Duration::from_millis(rand::random_range(5..=20 * attempt));
+                tokio::time::sleep(pause).await;
+                attempt += 1;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// `tuple concurrently updated`: PostgreSQL does not queue those who change the same role.
+fn is_catalogue_race(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(|e| e.code())
+        .is_some_and(|code| code == "XX000")
 }
 
 async fn schema(

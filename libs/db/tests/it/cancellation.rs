@@ -131,10 +131,7 @@ async fn ten_thousand_cancelled_requests_leak_no_transaction() {
     assert_eq!(test.count(open).await, 0);
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the pool as it would be without our hook, to show that the storm notices"
-)]
+/// The pool as it would be without our hook.
 fn pool_without_the_hook(url: &str) -> PgPool {
     PgPoolOptions::new()
         .max_connections(4)

@@ -1,5 +1,6 @@
 //! The database layer against a real PostgreSQL. Deliberately absent: domain tables; walls are tried on tables of this
 //! test's own, and the catalogue test looks at everyone's.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod cancellation;
 mod catalogue;

@@ -1,5 +1,7 @@
 //! A service refuses to start on a role for which the walls would not hold, and names everything that is wrong.
 
+use std::time::Duration;
+
 use mainstay_db::{Database, DatabaseConfig, Error};
 use mainstay_testkit::TestDatabase;
 
@@ -99,6 +101,7 @@ async fn a_missing_server_is_unavailable() {
     let config = DatabaseConfig {
         app_url: url.clone(),
         worker_url: url,
+        acquire_timeout: Duration::from_secs(1),
         ..test.config("billing")
     };
     let error = Database::connect(&config).await.unwrap_err();

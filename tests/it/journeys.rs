@@ -46,7 +46,7 @@ async fn the_demo_plays_again_and_again_and_its_trace_is_one_tree() -> anyhow::R
     .await?;
     let json = platform.command(&["trace", &trace_id, "--json"]).await?;
     let spans: serde_json::Value = serde_json::from_slice(&json.stdout)?;
-    let roots = spans["roots"].as_array().context("roots")?;
+    let roots = spans["spans"].as_array().context("spans")?;
     ensure!(roots.len() == 1, "one tree, not {}:\n{tree}", roots.len());
 
     let unknown = platform

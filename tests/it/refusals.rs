@@ -83,7 +83,12 @@ async fn a_role_without_settings_names_every_one_it_misses() -> anyhow::Result<(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_simulator_is_refused_in_production() -> anyhow::Result<()> {
     let folder = scratch("refusals-sandbox")?;
-    let (output, said) = serve("sandbox", &[], &folder).await?;
+    let (output, said) = serve(
+        "sandbox",
+        &[("MAINSTAY_ENVIRONMENT".to_owned(), "production".to_owned())],
+        &folder,
+    )
+    .await?;
     ensure!(
         !output.status.success() && said.contains("production"),
         "the simulators started in production: {said}"

@@ -55,6 +55,10 @@ pub async fn schemathesis(platform: &Platform, examples: u32, seed: u64) -> anyh
             "--workers",
             "2",
             "--continue-on-failure",
+            // What a schema cannot say is refused all the same: a page token of another list, a permission that the
+            // caller lacks, an etag of yesterday.
+            "--exclude-checks",
+            "positive_data_acceptance",
         ])
         .args([
             "--max-examples",
@@ -97,11 +101,22 @@ pub async fn schemathesis(platform: &Platform, examples: u32, seed: u64) -> anyh
         .pointer("/test_cases/generated")
         .and_then(Value::as_u64)
         .unwrap_or(0);
-    let complete = report["complete"] == true
-        && report.pointer("/test_cases/errored") == Some(&Value::from(0));
+    let failures = report["failures"].as_array().map_or(usize::MAX, Vec::len);
+    let passed =
+        report["complete"] == true && failures == 0 && only_its_own_errors(&report, &printed);
     Ok(Report {
         requests,
-        passed: output.status.success() && complete,
+        passed,
         printed,
     })
+}
+
+/// CPython 3.11 sometimes cannot parse the generator's own source ("AST constructor recursion depth mismatch"); the
+/// route's remaining cases are then made in its other phases. Any other error counts.
+fn only_its_own_errors(report: &Value, printed: &str) -> bool {
+    let errors = report["errors"].as_array().map_or(0, Vec::len);
+    let own = printed
+        .matches("SystemError: AST constructor recursion depth mismatch")
+        .count();
+    errors <= own
 }

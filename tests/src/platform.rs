@@ -173,6 +173,8 @@ impl Platform {
     /// Runs a command of the binary against this platform; its whole output.
     pub async fn command(&self, arguments: &[&str]) -> anyhow::Result<std::process::Output> {
         let output = Command::new(binary()?)
+            .env_clear()
+            .envs(inherited())
             .args(arguments)
             .arg("--data-dir")
             .arg(&self.data_dir)
@@ -180,6 +182,11 @@ impl Platform {
             .await?;
         Ok(output)
     }
+}
+
+/// The environment that a process needs to find programs.
+fn inherited() -> impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)> {
+    std::env::vars_os().filter(|(name, _)| ["PATH", "HOME", "LANG", "TMPDIR"].iter().any(|kept| name == kept))
 }
 
 /// An empty folder for one test, its former content removed.
@@ -236,6 +243,9 @@ async fn launch(data_dir: &Path, starting: &Starting) -> anyhow::Result<(Child, 
     command
         .args(["up", "--listen", "127.0.0.1:0", "--data-dir"])
         .arg(data_dir)
+        // What the person's shell has set is no part of the test.
+        .env_clear()
+        .envs(inherited())
         .envs(starting.env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -86,6 +86,8 @@ pub async fn second_agency(platform: &Platform, name: &str) -> anyhow::Result<(S
         .command(&[
             "agency",
             "create",
+            "--slug",
+            name,
             "--name",
             name,
             "--owner-name",

@@ -6,7 +6,7 @@ mod sql;
 use chrono::{DateTime, Utc};
 use mainstay_types::AgencyId;
 
-pub(crate) use sql::{get, insert, insert_slug, lock};
+pub(crate) use sql::{find_slug, get, insert, insert_slug, lock};
 
 /// An agency.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -59,6 +59,16 @@ pub enum Error {
     Database(#[from] DatabaseError),
 }
 
+/// The agency of this slug, when there is one: for whoever must not end the key of a working one.
+///
+/// # Errors
+/// The database's.
+pub async fn find_agency(identity: &Identity, slug: &str) -> Result<Option<AgencyId>, Error> {
+    let mut directory = identity.database.directory().await?;
+    let hash = identity.lookup.hash(Purpose::AgencySlug, slug);
+    Ok(agency::find_slug(directory.conn(), &hash).await?)
+}
+
 /// Makes what is missing of the agency, its owner and the owner's key; run again, it changes nothing.
 ///
 /// `known_secret` is the key as the caller kept it. When it still opens this agency it stays; when there is none, or it

@@ -72,3 +72,14 @@ pub(crate) async fn insert_slug(
     .await?;
     Ok(id)
 }
+
+/// The agency that the slug means, when it means one.
+pub(crate) async fn find_slug(conn: &mut PgConnection, hash: &[u8]) -> Result<Option<AgencyId>> {
+    let id = sqlx::query_scalar!(
+        r#"select agency_id as "id: AgencyId" from agency_slug where slug_hash = $1"#,
+        hash
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(id)
+}

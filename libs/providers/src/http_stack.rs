@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
+use mainstay_runtime::health::{Finding, Probe, Probing, Provider, Status, Window};
 use mainstay_runtime::telemetry;
 use opentelemetry::trace::Status as SpanStatus;
 use thiserror::Error;
@@ -149,6 +150,8 @@ struct Inner {
     turns: Semaphore,
     breaker: Mutex<Breaker>,
     budget: Mutex<Budget>,
+    calls: Window,
+    last_success: Mutex<Option<Instant>>,
 }
 
 impl fmt::Debug for HttpStack {
@@ -188,6 +191,8 @@ impl HttpStack {
             turns: Semaphore::new(settings.concurrent),
             breaker: Mutex::new(Breaker::new()),
             budget: Mutex::new(Budget::new(Instant::now())),
+            calls: Window::default(),
+            last_success: Mutex::default(),
             settings,
         })))
     }
@@ -270,12 +275,14 @@ impl HttpStack {
                 );
                 return settle(refused, unknown);
             }
+            let started = Instant::now();
             let outcome = attempt::once(&self.0.client, settings, &call, deadline).await;
             let failed = match &outcome {
                 Outcome::Answer(answer) => answer.status.is_server_error(),
                 Outcome::NotSent(_) | Outcome::Unknown(_) => true,
             };
             self.with_breaker(|breaker, now| breaker.ended(failed, now, rand::random()));
+            self.note(failed, started.elapsed());
             let pause = self.pause(&call, &outcome, attempt);
             match &outcome {
                 Outcome::Unknown(now) => unknown = Some(now.clone()),
@@ -299,6 +306,19 @@ impl HttpStack {
             tokio::time::sleep(pause).await;
         }
         unreachable!("attempts are counted and the last one returns")
+    }
+
+    /// An attempt ended, for health: each counts, because a call that succeeds at the third tells that two failed.
+    fn note(&self, failed: bool, took: Duration) {
+        self.0.calls.count(failed, took);
+        if !failed {
+            let mut last = self
+                .0
+                .last_success
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *last = Some(Instant::now());
+        }
     }
 
     /// How long to wait before this call is sent again; none when it must not be.
@@ -339,6 +359,33 @@ impl HttpStack {
             &mut self.0.budget.lock().unwrap_or_else(PoisonError::into_inner),
             Instant::now(),
         )
+    }
+}
+
+/// What its calls tell; the provider itself is not asked.
+impl Probe for HttpStack {
+    fn name(&self) -> &'static str {
+        self.0.settings.provider
+    }
+
+    fn probe(&self) -> Probing<'_> {
+        let status = match self.breaker() {
+            State::Closed => Status::Healthy,
+            State::HalfOpen => Status::Degraded,
+            State::Open => Status::Unhealthy,
+        };
+        let last = *self
+            .0
+            .last_success
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let found = Finding::Provider(Provider {
+            name: self.0.settings.provider,
+            status,
+            calls: self.0.calls.summary(),
+            last_success: last.map(|at| at.elapsed()),
+        });
+        Box::pin(std::future::ready(vec![found]))
     }
 }
 

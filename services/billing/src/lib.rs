@@ -21,9 +21,9 @@ mod wire;
 use std::sync::Arc;
 
 use mainstay_db::Database;
-use mainstay_jobs::Runner;
 use mainstay_jobs::outbox::{Relay, RelaySettings, RemoteInbox};
 use mainstay_jobs::runner::RunnerSettings;
+use mainstay_jobs::{DatabaseProbe, QueueProbe, Runner};
 use mainstay_proto::billing::v1::invoice_service_server::InvoiceServiceServer;
 use mainstay_proto::billing::v1::plan_service_server::PlanServiceServer;
 use mainstay_proto::billing::v1::saga_service_server::SagaServiceServer;
@@ -151,6 +151,12 @@ pub async fn serve(
     let routes = routes(&settings, &database, &runtime, &engine);
     let directory = Arc::new(RemoteDirectory::new(&runtime.channels));
     runtime.health.set("database", Status::Healthy, "");
+    runtime.health.probe(DatabaseProbe::new(&database));
+    runtime
+        .health
+        .probe(QueueProbe::new(&database, &runtime.clock));
+    runtime.health.probe(saga::SagaProbe::new(&database));
+    runtime.health.probe(settings.stripe.stack().clone());
     let grace = runtime.limits.grace;
     let served = mainstay_rpc::serve(runtime, directory, routes).await;
 

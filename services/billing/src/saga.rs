@@ -6,6 +6,7 @@
 pub mod definition;
 mod engine;
 mod log;
+mod probe;
 pub mod rpc;
 mod rules;
 mod sql;
@@ -15,3 +16,4 @@ pub mod sync_entitlements;
 pub use definition::{Definition, Refusal};
 pub use engine::{Engine, EngineLimits, Started};
 pub use log::Standing;
+pub use probe::SagaProbe;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use mainstay_db::Database;
 use mainstay_jobs::runner::RunnerSettings;
-use mainstay_jobs::{Inbox, Runner};
+use mainstay_jobs::{DatabaseProbe, Inbox, QueueProbe, Runner};
 use mainstay_rpc::{RemoteDirectory, ServeError, ServiceName, ServiceRuntime};
 use mainstay_runtime::health::Status;
 use tonic::service::Routes;
@@ -38,6 +38,10 @@ pub async fn serve(
     let inbox = Inbox::new(ServiceName::Escalation, worker, events::Facts);
     let directory = Arc::new(RemoteDirectory::new(&runtime.channels));
     runtime.health.set("database", Status::Healthy, "");
+    runtime.health.probe(DatabaseProbe::new(&database));
+    runtime
+        .health
+        .probe(QueueProbe::new(&database, &runtime.clock));
     let working = runtime.shutdown.spawn(runner.run(runtime.shutdown.clone()));
     let served = mainstay_rpc::serve(runtime, directory, Routes::new(inbox.server())).await;
     drop(working.await);

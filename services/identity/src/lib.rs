@@ -31,7 +31,7 @@ use std::sync::Arc;
 use mainstay_db::Database;
 use mainstay_jobs::outbox::RelaySettings;
 use mainstay_jobs::runner::RunnerSettings;
-use mainstay_jobs::{Inbox, Relay, Runner};
+use mainstay_jobs::{DatabaseProbe, Inbox, QueueProbe, Relay, Runner};
 use mainstay_proto::identity::v1::{
     account_service_server::AccountServiceServer, api_key_service_server::ApiKeyServiceServer,
     audit_service_server::AuditServiceServer,
@@ -95,6 +95,10 @@ impl Identity {
 pub async fn serve(identity: Identity, runtime: ServiceRuntime) -> Result<(), ServeError> {
     let worker = identity.database.worker();
     let (clock, shutdown) = (runtime.clock.clone(), runtime.shutdown.clone());
+    runtime.health.probe(DatabaseProbe::new(&identity.database));
+    runtime
+        .health
+        .probe(QueueProbe::new(&identity.database, &clock));
     let inbox = Inbox::new(ServiceName::Identity, worker.clone(), audit::Log);
     // Our own audit rows go the way of everybody's, but for the wire.
     let relay = Relay::new(

@@ -11,8 +11,8 @@ pub mod webhook;
 use std::sync::Arc;
 
 use mainstay_db::Database;
-use mainstay_jobs::Runner;
 use mainstay_jobs::runner::RunnerSettings;
+use mainstay_jobs::{DatabaseProbe, QueueProbe, Runner};
 use mainstay_proto::integrations::v1::webhook_event_service_server::WebhookEventServiceServer;
 use mainstay_proto::integrations::v1::webhook_intake_service_server::WebhookIntakeServiceServer;
 use mainstay_rpc::{RemoteDirectory, ServiceName, ServiceRuntime};
@@ -76,6 +76,13 @@ pub async fn serve(
     );
     let directory = Arc::new(RemoteDirectory::new(&runtime.channels));
     runtime.health.set("database", Status::Healthy, "");
+    runtime.health.probe(DatabaseProbe::new(&database));
+    runtime
+        .health
+        .probe(QueueProbe::new(&database, &runtime.clock));
+    runtime
+        .health
+        .probe(webhook::WebhookProbe::new(&database, &runtime.clock));
     // Webhooks are taken in until the server has stopped, and handed on until the runner has.
     let working = runtime.shutdown.spawn(runner.run(runtime.shutdown.clone()));
     let served = mainstay_rpc::serve(runtime, directory, services).await;

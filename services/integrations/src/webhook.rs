@@ -3,6 +3,7 @@
 //! Deliberately absent: signatures (the gateway has verified them over the raw bytes) and what an event means.
 
 mod error;
+mod probe;
 pub mod rpc;
 pub mod rules;
 pub mod sql;
@@ -13,6 +14,7 @@ use mainstay_types::{AgencyId, AgencyScope, ClientId, WebhookEventId};
 use uuid::Uuid;
 
 pub use error::WebhookError;
+pub use probe::WebhookProbe;
 
 /// What repetitions of a webhook share.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

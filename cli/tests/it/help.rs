@@ -9,6 +9,7 @@ const COMMANDS: &[&[&str]] = &[
     &["migrate", "down"],
     &["migrate", "status"],
     &["migrate", "bootstrap"],
+    &["agency", "create"],
     &["config", "check"],
     &["config", "keys"],
     &["doctor"],

@@ -18,7 +18,7 @@ use axum::{
 use http::{HeaderName, HeaderValue, Method, header};
 use mainstay_proto::errors::v1::ErrorReason;
 use mainstay_rpc::Channels;
-use mainstay_runtime::{Clock, Health};
+use mainstay_runtime::{Clock, Health, health::Window};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tower::ServiceBuilder;
 use tower_http::{
@@ -30,8 +30,7 @@ use tower_http::{
 use crate::{
     Settings,
     credential::Credentials,
-    health::{self, Stats},
-    pages,
+    health, pages,
     rate::RateLimits,
     refusal::Refusal,
     rest, trace,
@@ -55,7 +54,7 @@ pub struct Gateway {
     /// This role's own health.
     pub health: Health,
     /// Recent answers.
-    pub stats: Stats,
+    pub calls: Window,
     /// Written once: documentation.
     pub pages: pages::Pages,
     /// When it started.
@@ -80,7 +79,7 @@ impl Gateway {
             pages: pages::Pages::new(&settings.base_url),
             requests: Semaphore::new(settings.concurrency),
             webhook_requests: Semaphore::new(settings.webhook_concurrency),
-            stats: Stats::default(),
+            calls: Window::default(),
             started: Instant::now(),
             settings,
             channels,

@@ -18,6 +18,7 @@ use mainstay_proto::{
     identity::v1::{ExchangeCredentialRequest, credential_service_client::CredentialServiceClient},
 };
 use mainstay_rpc::Channels;
+use mainstay_runtime::health::{Cache, HitRate};
 use mainstay_types::ServiceName;
 use sha2::{Digest as _, Sha256};
 use tonic::{
@@ -51,6 +52,7 @@ type Asked = Shared<BoxFuture<'static, Answer>>;
 pub struct Credentials {
     channels: Channels,
     kept: Mutex<HashMap<[u8; 32], (Instant, Asked)>>,
+    rate: HitRate,
 }
 
 impl Credentials {
@@ -59,7 +61,13 @@ impl Credentials {
         Self {
             channels,
             kept: Mutex::default(),
+            rate: HitRate::default(),
         }
+    }
+
+    /// How often identity need not be asked.
+    pub fn rate(&self) -> Cache {
+        self.rate.cache("credentials")
     }
 
     /// Whom a request speaks for; `UNAUTHENTICATED` without a valid credential.
@@ -84,8 +92,10 @@ impl Credentials {
         if let Some((since, asked)) = kept.get(&key)
             && now.duration_since(*since) < FRESH
         {
+            self.rate.count(true);
             return asked.clone();
         }
+        self.rate.count(false);
         if kept.len() >= MOST_KEPT {
             kept.retain(|_, (since, _)| now.duration_since(*since) < FRESH);
             if kept.len() >= MOST_KEPT {

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use crate::{
     app::Gateway,
+    health,
     refusal::{self, Occurrence},
 };
 
@@ -75,7 +76,9 @@ pub async fn layer(
 
     let took = started.elapsed();
     let status = response.status();
-    gateway.stats.count(status, took);
+    if !health::is_question(&path) {
+        gateway.calls.count(status.is_server_error(), took);
+    }
     describe(&span, &response);
     if status.is_server_error() {
         let reason = response

@@ -1,6 +1,6 @@
 //! One gateway with its back ends, on ports of their own, for one test.
 
-use std::{sync::Arc, sync::Once, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, sync::Once, time::Duration};
 
 use mainstay_gateway::Settings;
 use mainstay_rpc::{Channels, Limits, ServiceKey, ServiceRuntime, TrustedKeys};
@@ -9,6 +9,7 @@ use mainstay_types::ServiceName;
 use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::Value;
 use tokio::net::TcpListener;
+use tonic::service::Routes;
 
 use crate::backend::{Backend, Directory};
 
@@ -18,6 +19,8 @@ pub struct Harness {
     pub url: String,
     /// What stands behind it.
     pub backend: Arc<Backend>,
+    /// What each role says of itself.
+    pub healths: BTreeMap<ServiceName, Health>,
     /// Stops it.
     pub shutdown: Shutdown,
     /// Its task.
@@ -32,6 +35,15 @@ pub async fn start() -> Harness {
 
 /// Starts a gateway with settings of its own.
 pub async fn start_with(change: impl FnOnce(&mut Settings)) -> Harness {
+    build(change, false).await
+}
+
+/// Starts a gateway behind which every service answers, if only about its health.
+pub async fn start_whole() -> Harness {
+    build(|_| {}, true).await
+}
+
+async fn build(change: impl FnOnce(&mut Settings), whole: bool) -> Harness {
     static CRYPTO: Once = Once::new();
     CRYPTO.call_once(|| {
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -65,9 +77,16 @@ pub async fn start_with(change: impl FnOnce(&mut Settings)) -> Harness {
         .map(|(service, _, address)| (*service, address.clone()))
         .collect();
     let url = addresses.last().expect("the gateway is the last").1.clone();
+    let healths: BTreeMap<ServiceName, Health> = ServiceName::ALL
+        .into_iter()
+        .map(|service| {
+            let health = Health::new();
+            health.set("test", Status::Healthy, "");
+            (service, health)
+        })
+        .collect();
     let runtime = |service: ServiceName, listener: TcpListener| {
-        let health = Health::new();
-        health.set("test", Status::Healthy, "");
+        let health = healths[&service].clone();
         ServiceRuntime {
             me: service,
             trusted: trusted.clone(),
@@ -92,13 +111,14 @@ pub async fn start_with(change: impl FnOnce(&mut Settings)) -> Harness {
                 settings.clone(),
                 runtime,
             )));
-        } else if let Some(routes) = backend.routes(service) {
+        } else if let Some(routes) = backend.routes(service).or(whole.then(Routes::default)) {
             tokio::spawn(mainstay_rpc::serve(runtime, Arc::new(Directory), routes));
         }
     }
     Harness {
         url,
         backend,
+        healths,
         shutdown,
         gateway: gateway.expect("the gateway runs"),
         client: Client::builder()

@@ -3,6 +3,7 @@
 
 mod backend;
 mod harness;
+mod health;
 mod limits;
 mod pages;
 mod rest;

@@ -3,6 +3,7 @@
 //! Deliberately absent: identity's rules. The handlers here only tell what they were given.
 
 mod harness;
+mod health;
 mod limits;
 mod oracle;
 mod repeats;

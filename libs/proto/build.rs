@@ -46,6 +46,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut config = tonic_prost_build::Config::new();
     config.enable_type_names();
+    // Ordered maps encode the same each time, and request hashes are of encodings.
+    config.btree_map(["."]);
     tonic_prost_build::configure()
         .build_transport(false)
         .compile_fds_with_config(

@@ -140,10 +140,12 @@ async fn roles(
             format!("login password '{}'", options.password(&role))
         };
         let name = quoted(&role);
+        // The pool says ROLLBACK at every release; PostgreSQL would note each time that nothing was open.
         script.push_str(&format!(
             "do $$ begin create role {name}; exception when duplicate_object or unique_violation then null; end $$;
              alter role {name} with {attributes} nosuperuser nobypassrls nocreatedb nocreaterole noreplication;
-             alter role {name} set search_path = {};",
+             alter role {name} set search_path = {};
+             alter role {name} set log_min_messages = 'error';",
             quoted(service)
         ));
     }

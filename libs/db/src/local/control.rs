@@ -117,6 +117,8 @@ pub(super) async fn start(
         format!("fsync={}", on(options.durable)),
         format!("synchronous_commit={}", on(options.durable)),
         format!("full_page_writes={}", on(options.durable)),
+        // A test's databases are dropped before anything in them wants cleaning, and the drop would wait for the cleaner.
+        format!("autovacuum={}", on(options.durable)),
         "shared_buffers=128MB".to_owned(),
         // A bounded log: a file a weekday, overwritten a week later.
         "logging_collector=on".to_owned(),

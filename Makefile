@@ -20,8 +20,9 @@ build: ## Builds the binary and all tests
 	cargo build --locked --workspace --all-targets
 
 test: ## Runs the whole test suite
-	@.ci/install postgresql compiler python
+	@.ci/install postgresql compiler python kubectl
 	@tests/python/venv.sh
+	cargo build --locked --workspace --all-targets
 	@if command -v cargo-nextest > /dev/null; then \
 	  cargo nextest run --locked --workspace --no-fail-fast; \
 	else \

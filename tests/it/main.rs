@@ -1,6 +1,7 @@
 //! Journeys, walls and storms on the real binary. One test binary; each module is a promise.
 
 mod bad_input;
+mod deployment;
 mod fuzz;
 mod grpc_walls;
 mod journeys;

@@ -29,7 +29,10 @@ fn files() -> Vec<(String, String)> {
             let path = entry.path();
             let name = entry.file_name().to_string_lossy().into_owned();
             if path.is_dir() {
-                if !matches!(name.as_str(), "target" | ".git" | ".mainstay" | ".sqlx" | "__pycache__" | "node_modules") {
+                if !matches!(
+                    name.as_str(),
+                    "target" | ".git" | ".mainstay" | ".sqlx" | "__pycache__" | "node_modules"
+                ) {
                     folders.push(path);
                 }
             } else if let Ok(text) = fs::read_to_string(&path) {
@@ -38,13 +41,20 @@ fn files() -> Vec<(String, String)> {
             }
         }
     }
-    assert!(found.len() > 100, "the walk found only {} files", found.len());
+    assert!(
+        found.len() > 100,
+        "the walk found only {} files",
+        found.len()
+    );
     found.sort();
     found
 }
 
 fn rust_files() -> Vec<(String, String)> {
-    files().into_iter().filter(|(path, _)| path.ends_with(".rs")).collect()
+    files()
+        .into_iter()
+        .filter(|(path, _)| path.ends_with(".rs"))
+        .collect()
 }
 
 fn none(what: &str, found: &[String]) {
@@ -53,18 +63,32 @@ fn none(what: &str, found: &[String]) {
 
 #[test]
 fn every_rust_file_opens_with_what_it_owns() {
-    let silent: Vec<String> = rust_files().into_iter().filter(|(_, text)| !text.starts_with("//! ")).map(|(path, _)| path).collect();
+    let silent: Vec<String> = rust_files()
+        .into_iter()
+        .filter(|(_, text)| !text.starts_with("//! "))
+        .map(|(path, _)| path)
+        .collect();
     none("files that do not open with `//!`", &silent);
 }
 
 #[test]
 fn files_stay_short() {
-    let lengths: Vec<(String, usize)> = rust_files().into_iter().map(|(path, text)| (path, text.lines().count())).collect();
-    let too_long: Vec<String> =
-        lengths.iter().filter(|(_, lines)| *lines > LONGEST).map(|(path, lines)| format!("{path}: {lines} lines")).collect();
+    let lengths: Vec<(String, usize)> = rust_files()
+        .into_iter()
+        .map(|(path, text)| (path, text.lines().count()))
+        .collect();
+    let too_long: Vec<String> = lengths
+        .iter()
+        .filter(|(_, lines)| *lines > LONGEST)
+        .map(|(path, lines)| format!("{path}: {lines} lines"))
+        .collect();
     none("files over 600 lines", &too_long);
     let long = lengths.iter().filter(|(_, lines)| *lines > LONG).count();
-    assert!(long * 10 <= lengths.len(), "{long} of {} files are over {LONG} lines", lengths.len());
+    assert!(
+        long * 10 <= lengths.len(),
+        "{long} of {} files are over {LONG} lines",
+        lengths.len()
+    );
 }
 
 #[test]
@@ -72,11 +96,17 @@ fn nothing_is_called_by_a_name_that_says_nothing() {
     let mut found = Vec::new();
     for (path, text) in rust_files() {
         for line in text.lines() {
-            let mut words = line.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
+            let mut words = line
+                .split(|c: char| !c.is_alphanumeric() && c != '_')
+                .filter(|word| !word.is_empty());
             let declares = words.any(|word| matches!(word, "struct" | "enum" | "trait" | "type"));
-            let declared = words.next().filter(|_| declares && !line.trim_start().starts_with("//"));
+            let declared = words
+                .next()
+                .filter(|_| declares && !line.trim_start().starts_with("//"));
             if let Some(name) = declared
-                && ["Manager", "Helper", "Util", "Utils"].iter().any(|empty| name.ends_with(empty))
+                && ["Manager", "Helper", "Util", "Utils"]
+                    .iter()
+                    .any(|empty| name.ends_with(empty))
             {
                 found.push(format!("{path}: {name}"));
             }
@@ -88,7 +118,13 @@ fn nothing_is_called_by_a_name_that_says_nothing() {
 #[test]
 fn nothing_is_left_for_later_and_no_test_is_switched_off() {
     // Spelled in parts, so that this file does not find itself.
-    let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("#[ig", "nore"), concat!("todo", "!("), concat!("unimplemented", "!(")];
+    let marks = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("#[ig", "nore"),
+        concat!("todo", "!("),
+        concat!("unimplemented", "!("),
+    ];
     let mut found = Vec::new();
     for (path, text) in rust_files() {
         for (number, line) in text.lines().enumerate() {
@@ -108,7 +144,13 @@ fn no_file_knows_the_machine_it_was_written_on() {
             continue;
         }
         for (number, line) in text.lines().enumerate() {
-            let knows = [concat!("/ro", "ot/"), concat!("/wo", "rk/"), concat!("/ho", "me/")].iter().any(|place| line.contains(place));
+            let knows = [
+                concat!("/ro", "ot/"),
+                concat!("/wo", "rk/"),
+                concat!("/ho", "me/"),
+            ]
+            .iter()
+            .any(|place| line.contains(place));
             if knows {
                 found.push(format!("{path}:{}: {}", number + 1, line.trim()));
             }
@@ -119,7 +161,11 @@ fn no_file_knows_the_machine_it_was_written_on() {
 
 #[test]
 fn every_migration_has_its_way_back() {
-    let all: BTreeSet<String> = files().into_iter().map(|(path, _)| path).filter(|path| path.starts_with("migrations/")).collect();
+    let all: BTreeSet<String> = files()
+        .into_iter()
+        .map(|(path, _)| path)
+        .filter(|path| path.starts_with("migrations/"))
+        .collect();
     let alone: Vec<String> = all
         .iter()
         .filter_map(|path| {
@@ -135,21 +181,33 @@ fn every_migration_has_its_way_back() {
 
 #[test]
 fn every_crate_takes_the_lints_of_the_workspace() {
-    let crates = files().into_iter().filter(|(path, _)| path.ends_with("/Cargo.toml"));
-    let without: Vec<String> =
-        crates.filter(|(_, text)| !text.contains("[lints]\nworkspace = true")).map(|(path, _)| path).collect();
+    let crates = files()
+        .into_iter()
+        .filter(|(path, _)| path.ends_with("/Cargo.toml"));
+    let without: Vec<String> = crates
+        .filter(|(_, text)| !text.contains("[lints]\nworkspace = true"))
+        .map(|(path, _)| path)
+        .collect();
     none("crates with lints of their own", &without);
 }
 
 #[test]
 fn links_between_documents_lead_somewhere() {
     let mut broken = Vec::new();
-    for (path, text) in files().into_iter().filter(|(path, _)| path.ends_with(".md")) {
+    for (path, text) in files()
+        .into_iter()
+        .filter(|(path, _)| path.ends_with(".md"))
+    {
         let folder = root().join(&path);
         let folder = folder.parent().expect("a file is in a folder");
-        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+        for target in text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split(')').next())
+        {
             let file = target.split('#').next().unwrap_or_default();
-            let elsewhere = target.contains("://") || target.starts_with("mailto:") || file.is_empty();
+            let elsewhere =
+                target.contains("://") || target.starts_with("mailto:") || file.is_empty();
             if !elsewhere && !folder.join(file).exists() {
                 broken.push(format!("{path}: {target}"));
             }
@@ -163,15 +221,28 @@ fn the_commands_that_documents_name_exist() {
     let makefile = fs::read_to_string(root().join("Makefile")).expect("the Makefile");
     let mut unknown = Vec::new();
     let mut tried = BTreeSet::new();
-    for (path, text) in files().into_iter().filter(|(path, _)| path.ends_with(".md")) {
+    for (path, text) in files()
+        .into_iter()
+        .filter(|(path, _)| path.ends_with(".md"))
+    {
         for line in commands_in(&text) {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words.as_slice() {
-                ["make", target, ..] if !makefile.contains(&format!("\n{target}:")) => unknown.push(format!("{path}: {line}")),
+                ["make", target, ..] if !makefile.contains(&format!("\n{target}:")) => {
+                    unknown.push(format!("{path}: {line}"))
+                }
                 ["mainstay", rest @ ..] => {
                     // Words up to the first argument are the command.
-                    let is_word = |word: &&&str| word.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !word.starts_with('-');
-                    let command: Vec<String> = rest.iter().take_while(is_word).take(2).map(ToString::to_string).collect();
+                    let is_word = |word: &&&str| {
+                        word.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+                            && !word.starts_with('-')
+                    };
+                    let command: Vec<String> = rest
+                        .iter()
+                        .take_while(is_word)
+                        .take(2)
+                        .map(ToString::to_string)
+                        .collect();
                     if !command.is_empty() && tried.insert(command.clone()) && !exists(&command) {
                         unknown.push(format!("{path}: {line}"));
                     }
@@ -193,7 +264,14 @@ fn commands_in(text: &str) -> Vec<String> {
             in_block = !in_block;
         } else if in_block {
             let command = line.trim().trim_start_matches("$ ");
-            commands.push(command.split(" #").next().unwrap_or_default().trim().to_owned());
+            commands.push(
+                command
+                    .split(" #")
+                    .next()
+                    .unwrap_or_default()
+                    .trim()
+                    .to_owned(),
+            );
         } else {
             commands.extend(line.split('`').skip(1).step_by(2).map(str::to_owned));
         }
@@ -205,7 +283,11 @@ fn commands_in(text: &str) -> Vec<String> {
 fn exists(command: &[String]) -> bool {
     let binary = binary().expect("the binary");
     let known = |words: &[String]| {
-        let output = Command::new(&binary).args(words).arg("--help").output().expect("the binary runs");
+        let output = Command::new(&binary)
+            .args(words)
+            .arg("--help")
+            .output()
+            .expect("the binary runs");
         output.status.success()
     };
     known(command)

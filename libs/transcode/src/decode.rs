@@ -2,6 +2,8 @@
 //! with every field at fault named at once. Deliberately absent: leniency; what is not exactly right
 //! is refused, because a guess about money or consent is worse than a 400.
 
+mod free;
+
 use std::borrow::Cow;
 
 use chrono::DateTime;
@@ -304,21 +306,30 @@ impl Reader<'_> {
     }
 
     fn value(&mut self, kind: &ValueShape, given: Json, path: &str) -> Option<Value> {
+        let shapes = self.shapes;
         let read = match (kind, given) {
+            (ValueShape::Message(at), given) if shapes.get(*at).plain_list().is_some() => {
+                let shape = shapes.get(*at);
+                let mut message = DynamicMessage::new(shape.descriptor.clone());
+                let values = shape.plain_list()?;
+                // Its JSON has no name for `values`, so neither have the paths of what is wrong with it.
+                let list = self.field(values, given, path)?;
+                message.set_field(&values.descriptor, list);
+                return Some(Value::Message(message));
+            }
             (ValueShape::Message(at), Json::Object(entries)) => {
-                let shapes = self.shapes;
                 let shape = shapes.get(*at);
                 let mut message = DynamicMessage::new(shape.descriptor.clone());
                 self.object(shape, entries, path, &[], &mut message);
                 return Some(Value::Message(message));
             }
             (ValueShape::Struct(message), given @ Json::Object(_)) => {
-                Ok(Value::Message(plain_struct(message, given)))
+                Ok(Value::Message(free::object(message, given)))
             }
             (ValueShape::AnyList(message), given @ Json::List(_)) => {
-                Ok(Value::Message(plain_list(message, given)))
+                Ok(Value::Message(free::list(message, given)))
             }
-            (ValueShape::Any(message), given) => Ok(Value::Message(plain_value(message, given))),
+            (ValueShape::Any(message), given) => Ok(Value::Message(free::value(message, given))),
             (ValueShape::Bool, Json::Bool(flag)) => Ok(Value::Bool(flag)),
             (ValueShape::Int { kind }, Json::Int(number)) => int(*kind, number),
             // `1.0` is an integer to JSON Schema, and so to every client made from our OpenAPI document.
@@ -487,74 +498,6 @@ fn timestamp(message: &MessageDescriptor, text: &str) -> Result<Value, String> {
     let nanos = i32::try_from(at.timestamp_subsec_nanos()).map_err(|_| wanted())?;
     value.set_field_by_name("nanos", Value::I32(nanos));
     Ok(Value::Message(value))
-}
-
-fn plain_struct(message: &MessageDescriptor, given: Json) -> DynamicMessage {
-    let mut out = DynamicMessage::new(message.clone());
-    let Json::Object(entries) = given else {
-        return out;
-    };
-    let Some(inner) = child(message, "fields", true) else {
-        return out;
-    };
-    let fields = entries
-        .into_iter()
-        .map(|(name, item)| {
-            (
-                MapKey::String(name),
-                Value::Message(plain_value(&inner, item)),
-            )
-        })
-        .collect();
-    out.set_field_by_name("fields", Value::Map(fields));
-    out
-}
-
-fn plain_list(message: &MessageDescriptor, given: Json) -> DynamicMessage {
-    let mut out = DynamicMessage::new(message.clone());
-    let Json::List(items) = given else {
-        return out;
-    };
-    let Some(inner) = child(message, "values", false) else {
-        return out;
-    };
-    let values = items
-        .into_iter()
-        .map(|item| Value::Message(plain_value(&inner, item)))
-        .collect();
-    out.set_field_by_name("values", Value::List(values));
-    out
-}
-
-fn plain_value(message: &MessageDescriptor, given: Json) -> DynamicMessage {
-    let mut out = DynamicMessage::new(message.clone());
-    match given {
-        Json::Null => out.set_field_by_name("null_value", Value::EnumNumber(0)),
-        Json::Bool(flag) => out.set_field_by_name("bool_value", Value::Bool(flag)),
-        Json::Int(number) => out.set_field_by_name("number_value", Value::F64(number as f64)),
-        Json::Real(number) => out.set_field_by_name("number_value", Value::F64(number)),
-        Json::Text(text) => out.set_field_by_name("string_value", Value::String(text)),
-        given @ Json::Object(_) => {
-            if let Some(inner) = child(message, "struct_value", false) {
-                out.set_field_by_name("struct_value", Value::Message(plain_struct(&inner, given)));
-            }
-        }
-        given @ Json::List(_) => {
-            if let Some(inner) = child(message, "list_value", false) {
-                out.set_field_by_name("list_value", Value::Message(plain_list(&inner, given)));
-            }
-        }
-    }
-    out
-}
-
-fn child(message: &MessageDescriptor, field: &str, map: bool) -> Option<MessageDescriptor> {
-    let kind = message.get_field_by_name(field)?.kind();
-    let inner = kind.as_message()?.clone();
-    if map {
-        return inner.map_entry_value_field().kind().as_message().cloned();
-    }
-    Some(inner)
 }
 
 fn join(path: &str, name: &str) -> String {

@@ -102,7 +102,13 @@ fn value(shapes: &Shapes, kind: &ValueShape, given: &Value) -> Out {
             _ => Out::Null,
         },
         Value::Message(message) => match kind {
-            ValueShape::Message(at) => object(shapes, shapes.get(*at), message),
+            ValueShape::Message(at) => {
+                let shape = shapes.get(*at);
+                match shape.plain_list() {
+                    Some(values) => field(shapes, values, message),
+                    None => object(shapes, shape, message),
+                }
+            }
             ValueShape::Timestamp(_) => timestamp(message),
             ValueShape::Struct(_) => struct_object(message),
             ValueShape::Any(_) => struct_value(message),

@@ -89,12 +89,7 @@ impl Checker<'_> {
             return;
         }
         match message.get_field(&field.descriptor).as_ref() {
-            Value::List(items) => {
-                self.count(&field.rules, items.len());
-                for (at, item) in items.iter().enumerate() {
-                    self.below(&format!("[{at}]"), |checker| checker.value(field, item));
-                }
-            }
+            Value::List(items) => self.list(field, items),
             Value::Map(entries) => {
                 self.count(&field.rules, entries.len());
                 let mut entries: Vec<(&MapKey, &Value)> = entries.iter().collect();
@@ -117,6 +112,13 @@ impl Checker<'_> {
         }
     }
 
+    fn list(&mut self, field: &FieldShape, items: &[Value]) {
+        self.count(&field.rules, items.len());
+        for (at, item) in items.iter().enumerate() {
+            self.below(&format!("[{at}]"), |checker| checker.value(field, item));
+        }
+    }
+
     fn value(&mut self, field: &FieldShape, value: &Value) {
         if self.out.len() >= MAX_VIOLATIONS {
             return;
@@ -134,7 +136,15 @@ impl Checker<'_> {
             Value::Message(message) => {
                 if let ValueShape::Message(at) = field.kind {
                     let shapes = self.shapes;
-                    self.message(shapes.get(at), message);
+                    let shape = shapes.get(at);
+                    match shape.plain_list() {
+                        // It is there, so an empty one is too short, and not absent.
+                        Some(values) => {
+                            let items = message.get_field(&values.descriptor);
+                            self.list(values, items.as_list().unwrap_or_default());
+                        }
+                        None => self.message(shape, message),
+                    }
                 }
             }
             Value::Bool(_) | Value::List(_) | Value::Map(_) => {}

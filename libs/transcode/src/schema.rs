@@ -409,6 +409,14 @@ impl Draft {
         let service = self.method.parent_service().full_name().to_owned();
         let name = self.method.name().to_owned();
         let input = shapes.get(self.input_shape);
+        for shape in [input, shapes.get(self.output_shape)] {
+            if shape.plain_list().is_some() {
+                problems.push(format!(
+                    "{service}.{name}: {} is a plain list; requests and answers are objects",
+                    shape.full_name
+                ));
+            }
+        }
         for binding in &self.bindings {
             for field in &binding.path_fields {
                 if !input

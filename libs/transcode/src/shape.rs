@@ -23,6 +23,7 @@ pub(crate) struct MessageShape {
     pub fields: Vec<FieldShape>,
     by_name: HashMap<String, usize>,
     pub docs: String,
+    plain_list: bool,
 }
 
 #[derive(Debug)]
@@ -145,6 +146,11 @@ impl MessageShape {
         self.by_name.get(name).map(|at| &self.fields[*at])
     }
 
+    /// The field whose items are all there is to it, when its JSON is that plain list.
+    pub fn plain_list(&self) -> Option<&FieldShape> {
+        self.fields.first().filter(|_| self.plain_list)
+    }
+
     /// Its place in its package, for component names: `CreatePlanRequest`, `Outer.Inner`.
     pub fn short_name(&self) -> &str {
         let package = self.descriptor.package_name();
@@ -180,24 +186,26 @@ impl Shapes {
 
 /// Compiles messages on demand, gathering what it cannot express.
 pub(crate) struct Compiler {
-    options: FieldOptions,
+    options: Options,
     docs: Docs,
     shapes: Shapes,
     pub problems: Vec<String>,
 }
 
-struct FieldOptions {
+struct Options {
     rules: Option<ExtensionDescriptor>,
     resource: Option<ExtensionDescriptor>,
+    plain_list: Option<ExtensionDescriptor>,
 }
 
 impl Compiler {
     pub fn new(pool: &DescriptorPool) -> Self {
         let extension = |name: &str| pool.get_extension_by_name(name);
         Self {
-            options: FieldOptions {
+            options: Options {
                 rules: extension("mainstay.options.v1.rules"),
                 resource: extension("mainstay.options.v1.resource"),
+                plain_list: extension("mainstay.options.v1.plain_list"),
             },
             docs: Docs::of(pool),
             shapes: Shapes::default(),
@@ -218,6 +226,7 @@ impl Compiler {
         if let Some(at) = self.shapes.index.get(descriptor.full_name()) {
             return *at;
         }
+        let plain_list = self.is_plain_list(descriptor);
         let at = self.shapes.messages.len();
         // Registered before its fields, so that a message may contain itself.
         self.shapes
@@ -228,6 +237,7 @@ impl Compiler {
             descriptor: descriptor.clone(),
             fields: Vec::new(),
             by_name: HashMap::new(),
+            plain_list,
             docs: self.docs.get(&descriptor.parent_file(), descriptor.path()),
         });
         let fields: Vec<FieldShape> = descriptor
@@ -243,6 +253,28 @@ impl Compiler {
         shape.fields = fields;
         shape.by_name = by_name;
         at
+    }
+
+    fn is_plain_list(&mut self, message: &MessageDescriptor) -> bool {
+        let options = message.options();
+        let said = self.options.plain_list.as_ref().is_some_and(|extension| {
+            options.has_extension(extension)
+                && options.get_extension(extension).as_bool() == Some(true)
+        });
+        if !said {
+            return false;
+        }
+        let mut fields = message.fields();
+        let only = (fields.next(), fields.next());
+        let right =
+            matches!(&only, (Some(field), None) if field.is_list() && field.name() == "values");
+        if !right {
+            self.problems.push(format!(
+                "{}: a plain list has one field, `repeated … values`, and nothing beside it",
+                message.full_name()
+            ));
+        }
+        right
     }
 
     fn field(&mut self, field: &FieldDescriptor) -> Option<FieldShape> {

@@ -163,7 +163,7 @@ fn of_reason(schema: &Schema, info: &ReasonInfo) -> Value {
     {
         // Details are flat messages of scalars, so they need no components of their own.
         for field in &shape.fields {
-            properties.insert(field.name.clone(), types::flat(field));
+            properties.insert(field.name.clone(), types::flat(schema.shapes(), field));
         }
     }
     json!({

@@ -93,11 +93,7 @@ impl<'a> Types<'a> {
     /// A path or query parameter.
     pub fn parameter(&mut self, field: &FieldShape, in_path: bool) -> Value {
         let mut schema = match field.many {
-            Many::List => {
-                let mut list = json!({"type": "array", "items": self.one(field, Direction::In)});
-                bound_items(&mut list, field);
-                list
-            }
+            Many::List => self.list(field, Direction::In),
             _ => self.one(field, Direction::In),
         };
         if in_path
@@ -119,11 +115,30 @@ impl<'a> Types<'a> {
         if !self.out.contains_key(&name) {
             // Claimed first: a message may contain itself.
             self.out.insert(name.clone(), Value::Null);
-            let fields: Vec<&FieldShape> = shape.fields.iter().collect();
-            let schema = self.object(shape, &fields, direction);
+            let schema = match shape.plain_list() {
+                Some(values) => {
+                    let mut schema = self.list(values, direction);
+                    if !shape.docs.is_empty() {
+                        schema["description"] = shape.docs.as_str().into();
+                    }
+                    schema
+                }
+                None => {
+                    let fields: Vec<&FieldShape> = shape.fields.iter().collect();
+                    self.object(shape, &fields, direction)
+                }
+            };
             self.out.insert(name.clone(), schema);
         }
         reference(&name)
+    }
+
+    fn list(&mut self, field: &FieldShape, direction: Direction) -> Value {
+        let mut list = json!({"type": "array", "items": self.one(field, direction)});
+        if direction == Direction::In {
+            bound_items(&mut list, field);
+        }
+        list
     }
 
     fn name(&self, shape: &MessageShape, direction: Direction) -> String {
@@ -170,17 +185,11 @@ impl<'a> Types<'a> {
     }
 
     fn property(&mut self, field: &FieldShape, direction: Direction) -> Value {
-        let one = self.one(field, direction);
         let mut schema = match field.many {
-            Many::One => one,
-            Many::List => {
-                let mut list = json!({"type": "array", "items": one});
-                if direction == Direction::In {
-                    bound_items(&mut list, field);
-                }
-                list
-            }
+            Many::One => self.one(field, direction),
+            Many::List => self.list(field, direction),
             Many::Map => {
+                let one = self.one(field, direction);
                 let mut map = json!({"type": "object", "additionalProperties": one});
                 if direction == Direction::In {
                     map["propertyNames"] = text_rules(field, false);
@@ -247,8 +256,15 @@ impl<'a> Types<'a> {
 }
 
 /// A field of a problem's typed detail.
-pub(super) fn flat(field: &FieldShape) -> Value {
-    let one = scalar(field, &field.kind, Direction::Out);
+pub(super) fn flat(shapes: &Shapes, field: &FieldShape) -> Value {
+    let list = match field.kind {
+        ValueShape::Message(at) => shapes.get(at).plain_list(),
+        _ => None,
+    };
+    let one = match list {
+        Some(values) => flat(shapes, values),
+        None => scalar(field, &field.kind, Direction::Out),
+    };
     let schema = match field.many {
         Many::One => one,
         Many::List => json!({"type": "array", "items": one}),

@@ -2,8 +2,13 @@
 
 use std::sync::LazyLock;
 
-use mainstay_transcode::{RequestParts, Schema, Violation, decode_request, encode_response};
+use mainstay_transcode::{
+    RequestParts, Schema, SchemaError, Violation, decode_request, encode_response,
+};
 use prost_reflect::prost::Message as _;
+use protox::file::{
+    ChainFileResolver, File, FileResolver, GoogleFileResolver, IncludeFileResolver,
+};
 use serde_json::Value;
 
 /// A client's id.
@@ -11,20 +16,37 @@ pub const CLIENT: &str = "cli_01h455vb4pex5vsknk084sn02q";
 
 /// The schema.
 pub static KITCHEN: LazyLock<Schema> = LazyLock::new(|| {
-    let root = env!("CARGO_MANIFEST_DIR");
-    let mut compiler = protox::Compiler::new([
-        format!("{root}/tests/it/protos"),
-        format!("{root}/../../proto"),
-    ])
-    .expect("the folders exist");
+    load(include_str!("protos/kitchen.proto")).expect("the test protos are complete")
+});
+
+/// Loads a schema from the text of its one proto.
+pub fn load(proto: &str) -> Result<Schema, SchemaError> {
+    let mut resolver = ChainFileResolver::new();
+    resolver.add(Kitchen(proto.to_owned()));
+    resolver.add(IncludeFileResolver::new(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto").into(),
+    ));
+    resolver.add(GoogleFileResolver::new());
+    let mut compiler = protox::Compiler::with_file_resolver(resolver);
     compiler
         .include_imports(true)
         .include_source_info(true)
         .open_files(["kitchen.proto"])
         .expect("the test protos compile");
     Schema::from_descriptor_set(&compiler.encode_file_descriptor_set())
-        .expect("the test protos are complete")
-});
+}
+
+struct Kitchen(String);
+
+impl FileResolver for Kitchen {
+    fn open_file(&self, name: &str) -> Result<File, protox::Error> {
+        if name == "kitchen.proto" {
+            File::from_source(name, &self.0)
+        } else {
+            Err(protox::Error::file_not_found(name))
+        }
+    }
+}
 
 /// What becomes of a request.
 pub fn send(verb: &str, target: &str, body: &[u8]) -> Result<Value, Vec<Violation>> {

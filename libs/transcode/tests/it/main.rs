@@ -5,4 +5,5 @@ mod decoding;
 mod kitchen;
 mod loading;
 mod openapi;
+mod plain_lists;
 mod properties;

@@ -24,7 +24,7 @@ use stripe_product::price::{
 use stripe_product::product::{CreateProduct, RetrieveProduct};
 
 use object::{Customer, Found, Invoice, InvoicePayment, Page, Subscription};
-pub(crate) use refusal::stop;
+pub(crate) use refusal::{answered_with_error, did_not_happen, stop};
 
 /// Stripe may forget an idempotency key after 24 hours; from here on an intent is looked for before it is sent again.
 pub(crate) const KEY_LIFE: Duration = Duration::from_secs(23 * 3600);

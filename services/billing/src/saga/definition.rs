@@ -120,6 +120,9 @@ impl From<sqlx::Error> for Stop {
     }
 }
 
+/// Tries after which a key has told what it will ever tell.
+pub const TRIES_A_KEY: i32 = 5;
+
 /// One try of one step, as the step sees it.
 #[derive(Debug)]
 pub struct Call<'a> {
@@ -172,9 +175,14 @@ impl Call<'_> {
         )
     }
 
-    /// The key of one of several intents within this step.
-    pub fn sub_key(&self, part: &str) -> String {
-        format!("{}/{part}", self.key())
+    /// The key of one of several intents of an undoing. A key under which Stripe keeps an error would never give another
+    /// answer, and undoing must not end there; so after some tries the intent is made anew. Only for what is safe to do
+    /// twice and whose state is read before every try.
+    pub fn undo_key(&self, part: &str) -> String {
+        match self.attempt / TRIES_A_KEY {
+            0 => format!("{}/{part}", self.key()),
+            again => format!("{}/{part}/{again}", self.key()),
+        }
     }
 }
 

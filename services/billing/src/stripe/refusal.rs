@@ -68,6 +68,25 @@ pub(crate) fn stop(failure: StripeFailure) -> Stop {
     .into()
 }
 
+/// Whether Stripe answered with an error of its own: then no request under this key is under way any more, and the same
+/// answer is all that the key will ever give. A key that is still in use, or no answer at all, is not that.
+pub(crate) fn answered_with_error(failure: &StripeFailure) -> bool {
+    match failure {
+        // Also where the stack left Stripe alone after such an answer. Its words are all that tells them apart.
+        StripeFailure::Unknown { cause, .. } => cause.contains(" answered 5"),
+        StripeFailure::Refused { .. } | StripeFailure::NotSent { .. } => false,
+    }
+}
+
+/// What is told when Stripe failed and, asked again, turned out to have done nothing.
+pub(crate) fn did_not_happen() -> Stop {
+    Refusal::new(
+        ErrorReason::ProviderRefused,
+        "Stripe failed to carry it out. Nothing was charged; it can be tried again.",
+    )
+    .into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -149,7 +149,10 @@ impl EntitlementService for Identity {
             let step = format!("{}/{}", request.saga_id, request.step);
             let highest = known.fences.entry(step).or_default();
             if request.fence < *highest {
-                return Err(Problem::new(ErrorReason::Conflict, "A higher fence stands."));
+                return Err(Problem::new(
+                    ErrorReason::Conflict,
+                    "A higher fence stands.",
+                ));
             }
             *highest = request.fence;
             known.puts += 1;

@@ -47,6 +47,8 @@ pub struct Stage {
     house: House,
     billing: Process,
     shutdown: Shutdown,
+    /// Runs nothing; it only waits for sagas of others.
+    waiter: Engine,
 }
 
 /// What all processes of the stage share.
@@ -147,7 +149,25 @@ impl Stage {
 
         let (agency, client) = (AgencyId::generate(), ClientId::generate());
         identity.add(&client.to_string());
+        let waiter = {
+            let config = mainstay_db::DatabaseConfig {
+                app_connections: 1,
+                worker_connections: 1,
+                ..database.config("billing")
+            };
+            let own = mainstay_db::Database::connect(&config)
+                .await
+                .expect("billing's roles");
+            Engine::new(
+                own.worker(),
+                Clock::system(0),
+                shutdown.clone(),
+                Vec::new(),
+                EngineLimits::default(),
+            )
+        };
         let mut stage = Stage {
+            waiter,
             database,
             identity,
             agency,
@@ -175,7 +195,7 @@ impl Stage {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a socket");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
-        let config = self.database.config("billing");
+        let config = self.config();
         let stripe = self.stripe();
         let shutdown = Shutdown::new();
         let (keys, trusted) = (self.house.keys.clone(), self.house.trusted.clone());
@@ -207,7 +227,20 @@ impl Stage {
 
     /// Kills the billing process: what it was doing ends at whatever await it is at.
     pub fn kill_billing(&mut self) {
-        self.billing.runtime.take().expect("it runs").shutdown_background();
+        self.billing
+            .runtime
+            .take()
+            .expect("it runs")
+            .shutdown_background();
+    }
+
+    /// Few connections: many stages share one server.
+    fn config(&self) -> mainstay_db::DatabaseConfig {
+        mainstay_db::DatabaseConfig {
+            app_connections: 5,
+            worker_connections: 4,
+            ..self.database.config("billing")
+        }
     }
 
     fn stripe(&self) -> StripeApi {
@@ -217,7 +250,9 @@ impl Stage {
 
     /// Another coordinator on the same database.
     pub async fn coordinator(&self) -> Engine {
-        let database = self.database.database("billing").await;
+        let database = mainstay_db::Database::connect(&self.config())
+            .await
+            .expect("billing's roles");
         let settings = Settings {
             stripe: self.stripe(),
         };
@@ -303,7 +338,10 @@ impl Stage {
         &self,
         request: CreateSubscriptionRequest,
     ) -> Result<Subscription, Problem> {
-        let answer = self.subscriptions().create_subscription(self.owner(request)).await;
+        let answer = self
+            .subscriptions()
+            .create_subscription(self.owner(request))
+            .await;
         answer.map(Response::into_inner).map_err(problem)
     }
 
@@ -313,7 +351,10 @@ impl Stage {
             client_id: self.client.to_string(),
             subscription_id: id.to_owned(),
         };
-        let found = self.subscriptions().get_subscription(self.owner(request)).await;
+        let found = self
+            .subscriptions()
+            .get_subscription(self.owner(request))
+            .await;
         found.expect("a subscription").into_inner()
     }
 
@@ -330,8 +371,16 @@ impl Stage {
     pub async fn at_rest(&self, saga: &str) -> Standing {
         let id: SagaId = saga.parse().expect("an id of a saga");
         let until = Instant::now() + Duration::from_secs(60);
-        let standing = self.coordinator().await.wait(id, until).await.expect("a saga");
-        assert!(standing.at_rest, "the saga ends");
+        let standing = self.waiter.wait(id, until).await.expect("a saga");
+        if !standing.at_rest {
+            let saga = self.saga(saga).await;
+            panic!(
+                "the saga does not end: at {} for the {}th time: {}",
+                saga.step(),
+                saga.attempt(),
+                saga.error()
+            );
+        }
         standing
     }
 
@@ -349,7 +398,15 @@ impl Stage {
     /// What Stripe's ledger holds under this name: `subscriptions`, `charges` …
     pub async fn ledger(&self, what: &str) -> Vec<Value> {
         let url = format!("{}/_/stripe/ledger", self.sandbox_url);
-        let ledger: Value = self.http.get(url).send().await.expect("a ledger").json().await.expect("JSON");
+        let ledger: Value = self
+            .http
+            .get(url)
+            .send()
+            .await
+            .expect("a ledger")
+            .json()
+            .await
+            .expect("JSON");
         ledger[what].as_array().cloned().unwrap_or_default()
     }
 
@@ -377,16 +434,37 @@ impl Stage {
     pub async fn fault(&self, operation: &str, kind: &str, value: u64, count: u64) {
         let url = format!("{}/_/faults", self.sandbox_url);
         let fault = json!({ "provider": "stripe", "operation": operation, "kind": kind, "value": value, "count": count });
-        let answer = self.http.post(url).json(&fault).send().await.expect("an answer");
-        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
+        let answer = self
+            .http
+            .post(url)
+            .json(&fault)
+            .send()
+            .await
+            .expect("an answer");
+        assert!(
+            answer.status().is_success(),
+            "{}",
+            answer.text().await.unwrap_or_default()
+        );
     }
 
     /// How often faults have struck.
     pub async fn struck(&self) -> u64 {
         let url = format!("{}/_/faults", self.sandbox_url);
-        let faults: Value = self.http.get(url).send().await.expect("an answer").json().await.expect("JSON");
+        let faults: Value = self
+            .http
+            .get(url)
+            .send()
+            .await
+            .expect("an answer")
+            .json()
+            .await
+            .expect("JSON");
         let faults = faults["data"].as_array().cloned().unwrap_or_default();
-        faults.iter().filter_map(|fault| fault["fired"].as_u64()).sum()
+        faults
+            .iter()
+            .filter_map(|fault| fault["fired"].as_u64())
+            .sum()
     }
 
     /// Ends all faults, and lets go of the connections they hold.
@@ -399,7 +477,13 @@ impl Stage {
     pub async fn stripe_events(&self) -> Vec<Value> {
         let url = format!("{}/stripe/v1/events?limit=100", self.sandbox_url);
         let request = self.http.get(url).bearer_auth("sk_test_stage");
-        let page: Value = request.send().await.expect("an answer").json().await.expect("JSON");
+        let page: Value = request
+            .send()
+            .await
+            .expect("an answer")
+            .json()
+            .await
+            .expect("JSON");
         let mut events = page["data"].as_array().cloned().unwrap_or_default();
         events.reverse();
         events
@@ -407,7 +491,9 @@ impl Stage {
 
     /// Hands an event on, as integrations does.
     pub async fn deliver(&self, event: &Value) -> Result<HandleStripeEventResponse, Problem> {
-        let channels = self.house.channels(ServiceName::Integrations, &self.billing.url);
+        let channels = self
+            .house
+            .channels(ServiceName::Integrations, &self.billing.url);
         let channel = channels.channel(ServiceName::Billing);
         let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
         let request = HandleStripeEventRequest {
@@ -415,7 +501,9 @@ impl Stage {
             r#type: text("type"),
             body: serde_json::to_vec(event).expect("JSON"),
         };
-        let answer = StripeEventServiceClient::new(channel).handle_stripe_event(request).await;
+        let answer = StripeEventServiceClient::new(channel)
+            .handle_stripe_event(request)
+            .await;
         answer.map(Response::into_inner).map_err(problem)
     }
 

@@ -9,8 +9,10 @@ use super::{
     CUSTOMER, Created, PAYMENT, PAYMENT_METHOD, PRICE, PRODUCT, Paid, SUBSCRIPTION,
     StartSubscription,
 };
-use crate::saga::definition::{Call, Failure, Step, Stop};
-use crate::stripe::{KEY_LIFE, NewSubscription, StripeGateway, object, stop};
+use crate::saga::definition::{Call, Failure, Step, Stop, TRIES_A_KEY};
+use crate::stripe::{
+    KEY_LIFE, NewSubscription, StripeGateway, answered_with_error, did_not_happen, object, stop,
+};
 use crate::subscription::sql;
 use crate::{plan, stripe};
 
@@ -18,6 +20,20 @@ use crate::{plan, stripe};
 /// from which nothing can be learned.
 fn look_first(call: &Call<'_>) -> bool {
     call.intended_for > KEY_LIFE || call.attempt >= 2
+}
+
+/// Whether nothing more is to be learned under this key: Stripe keeps an error there. What was asked for is then looked for
+/// a last time, and when it is not there, it did not happen.
+fn nothing_to_learn(call: &Call<'_>, failure: &StripeFailure) -> bool {
+    call.attempt >= TRIES_A_KEY && answered_with_error(failure)
+}
+
+/// A failure of a call that moves no money and that the next saga makes again.
+fn stop_or_give_up(call: &Call<'_>, failure: StripeFailure) -> Stop {
+    match nothing_to_learn(call, &failure) {
+        true => did_not_happen(),
+        false => stop(failure),
+    }
 }
 
 pub(super) struct EnsureCustomer {
@@ -49,7 +65,10 @@ impl Step for EnsureCustomer {
         let made = self
             .stripe
             .create_customer(&input.payer, client, call.saga, &key);
-        Ok(json!(made.await.map_err(stop)?.id))
+        match made.await {
+            Ok(customer) => Ok(json!(customer.id)),
+            Err(failure) => Err(stop_or_give_up(call, failure)),
+        }
     }
 
     fn records(&self) -> bool {
@@ -90,7 +109,8 @@ impl Step for EnsureProduct {
         }
         let key = call.key();
         let made = self.stripe.ensure_product(&id, &input.plan_name, &key);
-        made.await.map_err(stop)?;
+        made.await
+            .map_err(|failure| stop_or_give_up(call, failure))?;
         Ok(json!(id))
     }
 }
@@ -130,7 +150,7 @@ impl Step for EnsurePrice {
                     None => Err(stop(failure)),
                 }
             }
-            Err(failure) => Err(stop(failure)),
+            Err(failure) => Err(stop_or_give_up(call, failure)),
         }
     }
 
@@ -181,7 +201,10 @@ impl Step for AttachPaymentMethod {
         let customer: String = call.output(CUSTOMER)?;
         let key = call.key();
         let attached = self.stripe.attach(&payment_method, &customer, &key);
-        Ok(json!(attached.await.map_err(stop)?.id))
+        let attached = attached
+            .await
+            .map_err(|failure| stop_or_give_up(call, failure))?;
+        Ok(json!(attached.id))
     }
 }
 
@@ -215,8 +238,17 @@ impl Step for CreateSubscription {
             saga: call.saga,
             subscription: input.subscription,
         };
-        let made = self.stripe.create_subscription(&new, &call.key()).await;
-        Ok(created(&made.map_err(stop)?))
+        match self.stripe.create_subscription(&new, &call.key()).await {
+            Ok(made) => Ok(created(&made)),
+            Err(failure) if nothing_to_learn(call, &failure) => {
+                let found = self.stripe.find_subscription(&customer, input.subscription);
+                match found.await.map_err(stop)? {
+                    Some(found) => Ok(created(&found)),
+                    None => Err(did_not_happen()),
+                }
+            }
+            Err(failure) => Err(stop(failure)),
+        }
     }
 
     fn records(&self) -> bool {
@@ -242,7 +274,8 @@ impl Step for CreateSubscription {
         true
     }
 
-    /// Cancels, then voids what is still to be paid: after this nothing of it can ever be charged.
+    /// Cancels, voids what is still to be paid, gives back what was paid all the same: after this nothing of it is or can
+    /// be charged.
     async fn undo(&self, call: &Call<'_>) -> Result<(), Stop> {
         let made: Created = call.output(SUBSCRIPTION)?;
         let id = &made.stripe_subscription;
@@ -258,15 +291,32 @@ impl Step for CreateSubscription {
             return Ok(());
         };
         let status = self.stripe.invoice(&invoice).await.map_err(stop)?.status;
-        if matches!(status.as_deref(), Some("open" | "uncollectible")) {
-            let key = call.sub_key("void");
-            self.stripe
-                .void_invoice(&invoice, &key)
-                .await
-                .map_err(stop)?;
+        match status.as_deref() {
+            Some("open" | "uncollectible") => {
+                let key = call.undo_key("void");
+                self.stripe
+                    .void_invoice(&invoice, &key)
+                    .await
+                    .map_err(stop)?;
+                Ok(())
+            }
+            Some("paid") => give_back(&self.stripe, call, &invoice).await,
+            _ => Ok(()),
         }
-        Ok(())
     }
+}
+
+/// Refunds what was paid on an invoice. Stripe refunds a payment no more than once whole.
+async fn give_back(stripe: &StripeGateway, call: &Call<'_>, invoice: &str) -> Result<(), Stop> {
+    let payments = stripe.payments_of(invoice).await.map_err(stop)?;
+    for intent in payments
+        .iter()
+        .filter_map(object::InvoicePayment::payment_intent)
+    {
+        let key = call.undo_key(intent);
+        stripe.refund(intent, call.saga, &key).await.map_err(stop)?;
+    }
+    Ok(())
 }
 
 fn created(subscription: &stripe::object::Subscription) -> Value {
@@ -316,6 +366,11 @@ impl Step for ConfirmPayment {
             Ok(answer) => Err(Failure::new(format!("the invoice is {:?}", answer.status)).into()),
             // Paid already, by an earlier try or by somebody at Stripe: what was wanted stands.
             Err(StripeFailure::Refused { .. }) if self.is_paid(&invoice).await? => Ok(paid),
+            Err(failure) if nothing_to_learn(call, &failure) => match self.is_paid(&invoice).await?
+            {
+                true => Ok(paid),
+                false => Err(did_not_happen()),
+            },
             Err(failure) => Err(stop(failure)),
         }
     }
@@ -327,21 +382,10 @@ impl Step for ConfirmPayment {
     /// Gives the money back.
     async fn undo(&self, call: &Call<'_>) -> Result<(), Stop> {
         let paid: Paid = call.output(PAYMENT)?;
-        let Some(invoice) = paid.invoice else {
-            return Ok(());
-        };
-        let payments = self.stripe.payments_of(&invoice).await.map_err(stop)?;
-        for intent in payments
-            .iter()
-            .filter_map(object::InvoicePayment::payment_intent)
-        {
-            let key = call.sub_key(intent);
-            self.stripe
-                .refund(intent, call.saga, &key)
-                .await
-                .map_err(stop)?;
+        match paid.invoice {
+            Some(invoice) => give_back(&self.stripe, call, &invoice).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

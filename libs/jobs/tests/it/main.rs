@@ -4,6 +4,7 @@
 
 mod events;
 mod idempotency;
+mod probe;
 mod queue;
 mod runner;
 mod support;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use mainstay_providers::{BreakerState, Call, HttpStack, Outcome, ProviderSettings, Repeat};
+use mainstay_runtime::health::{Finding, Probe, Status};
 
 use crate::server::{Reply, Server, say};
 
@@ -158,4 +159,29 @@ async fn a_slow_provider_holds_its_own_turns_and_the_others_time_out_unsent() {
     assert!(matches!(one, Outcome::Unknown(_)), "{one:?}");
     assert!(matches!(two, Outcome::NotSent(_)), "{two:?}");
     assert_eq!(server.asked().len(), 1);
+}
+
+#[tokio::test]
+async fn health_tells_of_a_provider_what_its_calls_have_shown() {
+    let told = async |stack: &HttpStack| match stack.probe().await.remove(0) {
+        Finding::Provider(provider) => provider,
+        other => panic!("{other:?}"),
+    };
+    let server = Server::start([say(200, "{}"), say(402, "{}"), say(500, "{}")]).await;
+    let stack = stack(&server.base);
+    let fresh = told(&stack).await;
+    assert_eq!((fresh.status, fresh.calls.requests), (Status::Healthy, 0));
+    assert_eq!(fresh.last_success, None);
+    for _ in 0..4 {
+        stack.call(post(Repeat::Never)).await;
+    }
+    // A refusal is an answer: the provider works.
+    let some = told(&stack).await;
+    assert_eq!((some.calls.requests, some.calls.failures), (4, 2));
+    assert!(some.last_success.is_some() && some.status == Status::Healthy);
+    for _ in 0..2 {
+        stack.call(post(Repeat::Never)).await;
+    }
+    let failing = told(&stack).await;
+    assert_eq!(failing.status, Status::Unhealthy, "it is left alone");
 }

@@ -15,7 +15,7 @@ use mainstay_runtime::telemetry;
 use mainstay_transcode::{MethodInfo, Schema};
 use opentelemetry::trace::Status as SpanStatus;
 use tonic::body::Body;
-use tonic::{Code, ConnectError, Status};
+use tonic::{Code, ConnectError, Status, TimeoutExpired};
 use tower::{Service, ServiceExt};
 use tracing::{Instrument, Span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -81,6 +81,8 @@ async fn attempt_all(
         .await;
         let failed = match outcome {
             Err(_) => return Err(out_of_time()),
+            // The transport keeps the same deadline, and may notice a moment before us.
+            Ok(Err(broken)) if broken.has::<TimeoutExpired>() => return Err(out_of_time()),
             Ok(Ok(response)) if code_of(&response) != Some(Code::Unavailable) => {
                 return Ok(response);
             }
@@ -128,9 +130,14 @@ struct Broken(tonic::transport::Error);
 impl Broken {
     /// Whether it certainly did not reach the peer.
     fn never_left(&self) -> bool {
+        self.has::<ConnectError>()
+    }
+
+    /// Whether this is among its causes.
+    fn has<E: Error + 'static>(&self) -> bool {
         let mut cause: Option<&(dyn Error + 'static)> = Some(&self.0);
         while let Some(error) = cause {
-            if error.is::<ConnectError>() {
+            if error.is::<E>() {
                 return true;
             }
             cause = error.source();

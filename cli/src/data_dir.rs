@@ -24,13 +24,12 @@ impl DataDirArg {
     /// is not the default.
     pub fn command(&self, command: &str) -> String {
         let here = std::env::current_dir().unwrap_or_default();
-        let program = match std::env::current_exe() {
-            Ok(path) => path
-                .strip_prefix(&here)
-                .unwrap_or(&path)
-                .display()
-                .to_string(),
-            Err(_) => "mainstay".to_owned(),
+        let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("mainstay"));
+        let program = match program.strip_prefix(&here) {
+            // A name alone would be looked for in the PATH.
+            Ok(beside) if beside.components().count() == 1 => format!("./{}", beside.display()),
+            Ok(below) => below.display().to_string(),
+            Err(_) => program.display().to_string(),
         };
         match self.data_dir.to_str() {
             Some(".mainstay") => format!("{program} {command}"),

@@ -3,6 +3,7 @@
 //! Deliberately absent: sleeps. Tests wait for answers, or for the simulator to say that a fault has struck.
 
 mod events;
+mod health;
 mod identity;
 mod plans;
 mod recovery;

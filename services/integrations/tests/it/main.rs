@@ -3,6 +3,7 @@
 //! Deliberately absent: signatures. The gateway's tests verify those.
 
 mod handing_on;
+mod health;
 mod inbox;
 mod intake;
 mod retention;

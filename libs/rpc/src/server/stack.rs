@@ -70,7 +70,7 @@ pub(super) fn around(
         .layer(from_fn_with_state(gate(), errors::layer))
         // Before any waiting: bodies that trickle and a slow directory count against the caller's time.
         .layer(from_fn_with_state(gate(), deadline::layer))
-        // Before the body is read: strangers do not get to send four megabytes.
+        // Before the body is read: strangers, and services that a method does not list, do not get to send four megabytes.
         .layer(from_fn_with_state(gate(), authenticate::layer))
         // Decodes once, judges every field, and finds the client that the request names.
         .layer(from_fn_with_state(gate(), read::layer))

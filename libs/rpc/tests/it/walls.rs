@@ -262,6 +262,28 @@ async fn only_listed_services_call_what_is_for_services() {
 }
 
 #[tokio::test]
+async fn a_service_that_may_not_call_is_not_told_what_is_wrong_with_its_request() {
+    let house = House::build().await;
+    let faulty = LookupClientRequest {
+        agency_id: ClientId::generate().to_string(),
+        client_id: "none".to_owned(),
+    };
+    let mut messaging = ClientDirectoryServiceClient::new(house.channel(&house.messaging));
+    let told = messaging.lookup_client(faulty.clone()).await;
+    assert_eq!(
+        reason(&told.expect_err("no such ids")),
+        ErrorReason::InvalidRequest
+    );
+    let mut identity = ClientDirectoryServiceClient::new(house.channel(&house.identity));
+    let told = identity.lookup_client(faulty).await;
+    assert_eq!(
+        reason(&told.expect_err("not listed")),
+        ErrorReason::PermissionDenied
+    );
+    assert_eq!(house.handlers.calls(), 0);
+}
+
+#[tokio::test]
 async fn every_field_at_fault_is_named_before_anything_is_done() {
     let house = House::build().await;
     let token = house.owner(AgencyId::generate());

@@ -1,6 +1,7 @@
-//! Who calls and who acts: each service checks both again, whatever the gateway has checked.
+//! Who calls and who acts: each service checks both again, whatever the gateway has checked. Whether a service is one
+//! that the method lists is settled here too: it needs no body, so none is read and nothing is said about it.
 //!
-//! Deliberately absent: what they may. That is the next question.
+//! Deliberately absent: what actors may. That depends on the client that the body names.
 
 use std::sync::Arc;
 
@@ -8,7 +9,9 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::HeaderMap;
+use mainstay_proto::errors::v1::ErrorReason;
 use mainstay_proto::options::v1::AccessKind;
+use mainstay_transcode::MethodInfo;
 use mainstay_types::ServiceName;
 
 use super::{Gate, Method, refuse};
@@ -38,6 +41,12 @@ pub(super) async fn layer(
     };
     let span = tracing::Span::current();
     span.record("mainstay.caller", caller.service.as_str());
+    if method.access_kind() == AccessKind::Service && !lists(method, caller.service) {
+        return refuse(Problem::new(
+            ErrorReason::PermissionDenied,
+            format!("The service {} may not call this.", caller.service),
+        ));
+    }
     if let Some((actor, claims, _)) = &caller.actor {
         span.record("mainstay.principal", tracing::field::display(actor));
         span.record("mainstay.agency_id", tracing::field::display(claims.agy));
@@ -46,6 +55,11 @@ pub(super) async fn layer(
     }
     request.extensions_mut().insert(caller);
     next.run(request).await
+}
+
+fn lists(method: &MethodInfo, service: ServiceName) -> bool {
+    let callers = &method.access.callers;
+    callers.iter().any(|name| name == service.as_str())
 }
 
 fn caller(gate: &Gate, headers: &HeaderMap) -> Result<Caller, Problem> {

@@ -4,6 +4,7 @@ mod bad_input;
 mod deployment;
 mod fuzz;
 mod grpc_walls;
+mod health;
 mod journeys;
 mod kills;
 mod races;

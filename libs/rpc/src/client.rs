@@ -85,7 +85,9 @@ impl Channels {
                 // A peer that vanished without a word is noticed within seconds, idle or not.
                 .http2_keep_alive_interval(Duration::from_secs(10))
                 .keep_alive_timeout(Duration::from_secs(5))
-                .keep_alive_while_idle(true);
+                .keep_alive_while_idle(true)
+                // The default of 16 KiB is less than a refusal may be, and one past it breaks the connection.
+                .http2_max_header_list_size(wire::HEADERS_MOST);
             let peer = Peer {
                 me: Arc::clone(&me),
                 to,

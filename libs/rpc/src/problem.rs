@@ -2,6 +2,8 @@
 //!
 //! Deliberately absent: logging. A problem's source is logged once, by the server stack, where the call ends.
 
+mod bound;
+
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
@@ -215,24 +217,23 @@ impl From<Problem> for Status {
     fn from(problem: Problem) -> Status {
         let code = code_of(problem.http_status()).unwrap_or(Code::Internal);
         let problem = *problem.0;
-        let packed = proto::Problem {
+        let packed = bound::bound(proto::Problem {
             reason: problem.reason.into(),
-            detail: problem.detail.clone(),
+            detail: problem.detail,
             errors: problem.errors,
             retry_after_seconds: problem.retry_after_seconds,
             data: problem.data,
-        };
+        });
         let any = prost_types::Any {
             type_url: <proto::Problem as prost::Name>::type_url(),
             value: packed.encode_to_vec(),
         };
         let envelope = RpcStatus {
             code: code.into(),
-            message: problem.detail.clone(),
+            message: packed.detail.clone(),
             details: vec![any],
         };
-        let mut status =
-            Status::with_details(code, problem.detail, envelope.encode_to_vec().into());
+        let mut status = Status::with_details(code, packed.detail, envelope.encode_to_vec().into());
         if let Some(source) = problem.source {
             status.set_source(source);
         }

@@ -23,6 +23,7 @@ use tonic_health::server::HealthService;
 use crate::client::Channels;
 use crate::directory::ClientDirectory;
 use crate::token::TrustedKeys;
+use crate::wire;
 
 pub use report::health_report;
 
@@ -140,8 +141,7 @@ pub async fn serve(
         // A client that opens and resets streams in a loop is cut off (CVE-2023-44487).
         .http2_max_pending_accept_reset_streams(Some(32))
         .http2_max_local_error_reset_streams(Some(256))
-        // A token lists the clients of a narrowed actor: some thousands fit, at about forty bytes each.
-        .http2_max_header_list_size(256 * 1024);
+        .http2_max_header_list_size(wire::HEADERS_MOST);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
 
     let stopping = {

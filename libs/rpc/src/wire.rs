@@ -19,6 +19,10 @@ pub(crate) const GRPC_TIMEOUT: &str = "grpc-timeout";
 /// The outcome.
 pub(crate) const GRPC_STATUS: &str = "grpc-status";
 
+/// The most that all headers of one message may have, both ways. A token lists the clients of a narrowed actor: some
+/// thousands fit, at about forty bytes each. A refusal is one header, bounded far below (`problem::bound`).
+pub(crate) const HEADERS_MOST: u32 = 256 * 1024;
+
 /// The bytes before a message: a compression flag and a length.
 pub(crate) const FRAME_HEADER: usize = 5;
 

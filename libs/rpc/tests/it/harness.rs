@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use mainstay_proto::errors::v1::{ErrorReason, GrantExceedsOwn};
 use mainstay_proto::identity::v1::account_service_server::{AccountService, AccountServiceServer};
 use mainstay_proto::identity::v1::client_directory_service_server::{
     ClientDirectoryService, ClientDirectoryServiceServer,
@@ -169,6 +170,7 @@ impl ClientService for Handlers {
         match request.name.as_deref() {
             Some("panic") => panic!("the price of Mike's roof"),
             Some("bug") => Err(Problem::internal("relation \"client\" does not exist").into()),
+            Some(refusal) if refusal.starts_with("refuse ") => Err(large_refusal(refusal)),
             Some("raw status") => Err(Status::unknown("h2 protocol error at 10.0.0.7")),
             Some("wait") => {
                 self.entered.notify_one();
@@ -215,6 +217,29 @@ impl ClientDirectoryService for Handlers {
             client: Some(Client::default()),
         }))
     }
+}
+
+/// As large as its name says: `refuse 100 faults`, `refuse 200 permissions`.
+fn large_refusal(name: &str) -> Status {
+    let words: Vec<&str> = name.split(' ').collect();
+    let number: usize = words[1].parse().expect("a number");
+    let problem = Problem::new(ErrorReason::GrantExceedsOwn, "That is too much.");
+    let problem = match words[2] {
+        "permissions" => problem.with_data(&GrantExceedsOwn {
+            permissions: (0..number)
+                .map(|nth| format!("billing.plans.{nth:0>60}"))
+                .collect(),
+        }),
+        _ => (0..number).fold(problem, |problem, nth| {
+            problem.violation(long_path(nth), "must be one of: big, small")
+        }),
+    };
+    problem.into()
+}
+
+/// A path that few requests have.
+pub fn long_path(nth: usize) -> String {
+    format!("{}[{nth}]", ["a_field_of_a_message_of"; 8].join("."))
 }
 
 impl House {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http_body_util::Full;
-use mainstay_proto::errors::v1::ErrorReason;
+use mainstay_proto::errors::v1::{ErrorReason, GrantExceedsOwn};
 use mainstay_rpc::{Limits, Problem, Schema, ServiceName};
 use mainstay_types::AgencyId;
 use prost::Message;
@@ -12,7 +12,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::Service;
 
-use crate::harness::{House, as_actor, create, get, update};
+use crate::harness::{House, as_actor, create, get, long_path, update};
 
 #[tokio::test]
 async fn a_call_ends_with_its_callers_time() {
@@ -168,6 +168,49 @@ async fn the_gateway_sends_and_gets_bytes() {
     let answer =
         mainstay_proto::identity::v1::Client::decode(answer.into_inner()).expect("a client");
     assert_eq!(answer.id, Some(client.to_string()));
+}
+
+#[tokio::test]
+async fn a_large_refusal_comes_through_and_the_connection_stays() {
+    let house = House::build().await;
+    let agency = AgencyId::generate();
+    let (client, token) = (house.clients.make(agency), house.owner(agency));
+    let mut clients = house.client();
+    // Another call on the same connection, in hand all the while.
+    let (mut other, request) = (clients.clone(), as_actor(&token, update(client, "wait")));
+    let other = tokio::spawn(async move { other.update_client(request).await });
+    house.handlers.entered.notified().await;
+
+    let mut refused = async |name: &str| {
+        let refused = clients.update_client(as_actor(&token, update(client, name)));
+        let problem = Problem::from_status(&refused.await.expect_err("refused"));
+        assert_eq!(
+            problem.reason(),
+            ErrorReason::GrantExceedsOwn,
+            "{problem:?}"
+        );
+        problem
+    };
+    let lacking = refused("refuse 200 permissions").await;
+    let lacking = lacking.data_as::<GrantExceedsOwn>().expect("the detail");
+    assert_eq!(lacking.permissions.len(), 200);
+
+    let faults = refused("refuse 100 faults").await;
+    let expected: Vec<String> = (0..100).map(long_path).collect();
+    let fields: Vec<&String> = faults.errors().iter().map(|fault| &fault.field).collect();
+    assert_eq!(fields, expected.iter().collect::<Vec<_>>());
+
+    let bounded = refused("refuse 10000 faults").await;
+    let closing = bounded.errors().last().expect("faults");
+    assert_eq!(closing.field, "");
+    let more = 10_000 - (bounded.errors().len() - 1);
+    assert!(
+        closing.message.starts_with(&format!("{more} more")),
+        "{closing:?}"
+    );
+
+    house.handlers.go_on.notify_one();
+    other.await.expect("ran").expect("was answered");
 }
 
 #[tokio::test]

@@ -88,7 +88,8 @@ async fn no_rpc_crosses_from_one_tenant_to_another() -> anyhow::Result<()> {
     let there = World::build(&agency, owner, "there").await?;
     let gateway = grpc::channels(&platform, ServiceName::Gateway)?;
     let foreign_agency: AgencyId = there.agency.parse()?;
-    let before = snapshot::agency_rows(platform.dev_text("/database_url")?, foreign_agency).await?;
+    let before =
+        snapshot::agency_rows_at_rest(platform.dev_text("/database_url")?, foreign_agency).await?;
 
     let mut cases = 0;
     for method in Schema::mainstay()

@@ -74,11 +74,12 @@ async fn a_killed_platform_recovers_and_finishes_what_it_accepted() -> anyhow::R
                 .await?
                 .expect(200)?;
             Ok(
-                (now["subscription_id"] == subscription["id"] && !now["paid_through_at"].is_null())
+                (now["subscription_status"] == "active" && !now["paid_through_at"].is_null())
                     .then_some(now),
             )
         })
         .await?;
+        ensure!(entitled["subscription_id"] == subscription["id"], "{entitled}");
         ensure!(
             entitled["entitlements"]["features"][0] == "ai_replies",
             "{entitled}"

@@ -186,7 +186,11 @@ impl Platform {
 
 /// The environment that a process needs to find programs.
 fn inherited() -> impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)> {
-    std::env::vars_os().filter(|(name, _)| ["PATH", "HOME", "LANG", "TMPDIR"].iter().any(|kept| name == kept))
+    std::env::vars_os().filter(|(name, _)| {
+        ["PATH", "HOME", "LANG", "TMPDIR"]
+            .iter()
+            .any(|kept| name == kept)
+    })
 }
 
 /// An empty folder for one test, its former content removed.

@@ -37,3 +37,23 @@ pub async fn agency_rows(
     }
     Ok(digests)
 }
+
+/// The same, once nothing of the agency is under way any more: no job, no event, no audit row waits to be handed on.
+pub async fn agency_rows_at_rest(
+    database_url: &str,
+    agency: AgencyId,
+) -> anyhow::Result<BTreeMap<String, String>> {
+    crate::world::until("nothing of the agency is under way", async || {
+        let rows = agency_rows(database_url, agency).await?;
+        let waits = |table: &str| {
+            ["job", "outbox_delivery", "audit_outbox"]
+                .iter()
+                .any(|name| table.ends_with(&format!(".{name}")))
+        };
+        let at_rest = rows
+            .iter()
+            .all(|(table, digest)| !waits(table) || digest.starts_with("0:"));
+        Ok(at_rest.then_some(rows))
+    })
+    .await
+}

@@ -77,25 +77,44 @@ pub async fn begin(
     if claimed.rows_affected() == 1 {
         return Ok(Begin::Fresh);
     }
+    // The claim failed, so the row stands and is not expired.
+    let known = find(connection, scope, request_hash, now).await?;
+    Ok(known.unwrap_or(Begin::Pending(None)))
+}
+
+/// What is known of the key, without claiming it or waiting for whoever is claiming it; none when nothing is. For looking
+/// before work that should not be done twice: a claim that is given back would make all repeats wait for one another.
+///
+/// # Errors
+/// Whatever the database says.
+pub async fn find(
+    connection: &mut PgConnection,
+    scope: &Scope<'_>,
+    request_hash: &[u8; 32],
+    now: DateTime<Utc>,
+) -> Result<Option<Begin>> {
     let known = sqlx::query!(
         "select request_hash, reference, answer from idempotency_key
-         where agency_id = $1 and tenant_id is not distinct from $2 and principal = $3 and method = $4 and key = $5",
+         where agency_id = $1 and tenant_id is not distinct from $2 and principal = $3 and method = $4 and key = $5
+           and expires_at > $6",
         scope.agency.uuid(),
         scope.client.map(|client| client.uuid()),
         scope.principal,
         scope.method,
         scope.key,
+        now,
     )
-    .fetch_one(connection)
+    .fetch_optional(connection)
     .await?;
-    Ok(if known.request_hash != request_hash {
-        Begin::Mismatch
-    } else {
+    Ok(known.map(|known| {
+        if known.request_hash != request_hash {
+            return Begin::Mismatch;
+        }
         match known.answer {
             Some(answer) => Begin::Replay(answer),
             None => Begin::Pending(known.reference),
         }
-    })
+    }))
 }
 
 /// Notes what the effect is known by, in the transaction that starts it.

@@ -76,6 +76,16 @@ impl From<RepeatError> for Problem {
     }
 }
 
+fn told(known: Begin) -> Result<Begun, RepeatError> {
+    match known {
+        Begin::Fresh => Ok(Begun::Now),
+        Begin::Replay(answer) => Ok(Begun::Before(answer)),
+        Begin::Pending(Some(reference)) => Ok(Begun::Started(reference)),
+        Begin::Pending(None) => Err(RepeatError::InFlight),
+        Begin::Mismatch => Err(RepeatError::Reused),
+    }
+}
+
 impl Repeat {
     /// Of a call with this command. The command is hashed rather than the request: its maps have an order.
     pub fn of(ctx: &Context, command: &impl Serialize) -> Self {
@@ -96,12 +106,21 @@ impl Repeat {
         let Some(scope) = self.scope(by) else {
             return Ok(Begun::Now);
         };
-        match idempotency::begin(conn, &scope, &self.hash, by.now).await? {
-            Begin::Fresh => Ok(Begun::Now),
-            Begin::Replay(answer) => Ok(Begun::Before(answer)),
-            Begin::Pending(Some(reference)) => Ok(Begun::Started(reference)),
-            Begin::Pending(None) => Err(RepeatError::InFlight),
-            Begin::Mismatch => Err(RepeatError::Reused),
+        told(idempotency::begin(conn, &scope, &self.hash, by.now).await?)
+    }
+
+    /// What is known of the key, without claiming it: for looking before anybody else is asked anything.
+    pub(crate) async fn find(
+        &self,
+        conn: &mut PgConnection,
+        by: &By,
+    ) -> Result<Begun, RepeatError> {
+        let Some(scope) = self.scope(by) else {
+            return Ok(Begun::Now);
+        };
+        match idempotency::find(conn, &scope, &self.hash, by.now).await? {
+            Some(known) => told(known),
+            None => Ok(Begun::Now),
         }
     }
 

@@ -198,8 +198,8 @@ async fn take_place(
 ) -> Result<Begun, SubscriptionError> {
     if repeat.has_key() {
         let mut tx = desk.database.tenant(tenant).await?;
-        match repeat.begin(tx.conn(), by).await? {
-            // Dropped: the key is claimed for good below, together with the effect.
+        match repeat.find(tx.conn(), by).await? {
+            // Nobody knows it yet; it is claimed below, together with the effect.
             Begun::Now => {}
             known => return Ok(known),
         }

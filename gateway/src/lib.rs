@@ -16,6 +16,7 @@ pub mod rest;
 mod serve;
 pub mod source;
 pub mod trace;
+mod unread;
 pub mod webhooks;
 
 pub use config::Settings;

@@ -1,13 +1,13 @@
 //! Listening: accepts connections within bounds, serves HTTP/1.1 and HTTP/2 on each, and stops without
 //! dropping what is in hand. Deliberately absent: TLS; a proxy or ingress in front ends it.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::ConnectInfo};
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
-    service::TowerToHyperService,
 };
 use mainstay_rpc::ServiceRuntime;
 use mainstay_runtime::{Shutdown, health::Status};
@@ -15,11 +15,11 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
-use tower::ServiceExt as _;
 
 use crate::{
     Settings,
     app::{self, Gateway},
+    unread::{Lingering, Unread},
 };
 
 /// How long a client may take to send its headers: what ends connections that only dribble.
@@ -132,11 +132,12 @@ fn connection(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY could not be set");
     }
-    let service = router.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
+    let unread = Unread::default();
+    let stream = Lingering::new(stream, unread.clone());
+    let service = service_fn(move |mut request: http::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
-        request.map(axum::body::Body::new)
+        unread.clone().answer(router.clone(), request)
     });
-    let service = service.map_err(|never: Infallible| match never {});
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
@@ -151,6 +152,6 @@ fn connection(
         .max_header_list_size(32 * 1024)
         .keep_alive_interval(Some(Duration::from_secs(30)));
     builder
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service))
+        .serve_connection(TokioIo::new(stream), service)
         .into_owned()
 }

@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::harness::{send, start, start_with};
 
@@ -104,4 +108,71 @@ async fn only_listed_origins_may_call_from_a_browser() {
     );
     let answer = send(preflight("https://evil.test")).await;
     assert_eq!(answer.header("access-control-allow-origin"), "");
+}
+
+#[tokio::test]
+async fn after_a_body_too_large_the_same_client_goes_on() {
+    let gateway = start_with(|settings| settings.rates.write = 10_000).await;
+    let large = "x".repeat(3 * 1_048_576);
+    for _ in 0..50 {
+        let request = gateway.owner("POST", "/v1/plans");
+        let answer = send(request.body(large.clone())).await;
+        answer.assert_problem(413, "payload_too_large");
+        assert_eq!(answer.header("connection"), "close");
+        assert_eq!(send(gateway.owner("GET", "/v1/plans")).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_sends_all_before_it_listens_still_hears_the_refusal() {
+    let gateway = start().await;
+    let address = gateway.url.trim_start_matches("http://").to_owned();
+    let length = 16 * 1_048_576;
+    let mut stream = TcpStream::connect(&address).await.expect("a connection");
+    let head = format!(
+        "POST /v1/plans HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer msk_owner\r\n\
+         content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.expect("the head");
+    let body = vec![b'x'; length];
+    stream.write_all(&body).await.expect("the whole body");
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer).await;
+    read.expect("the whole answer and then the end");
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+    assert!(answer.contains("payload_too_large"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_unless_a_body_was_left_unread() {
+    let gateway = start_with(|settings| settings.concurrency = 1).await;
+    let says = async |request: reqwest::RequestBuilder| {
+        let answer = send(request).await;
+        (answer.status, answer.header("connection").to_owned())
+    };
+    let close = |status: u16| (status, "close".to_owned());
+    let kept = |status: u16| (status, String::new());
+    let body = || "x".repeat(100_000);
+    let post = |path: &str| gateway.anonymous("POST", path).body(body());
+
+    // Refused before the body was looked at.
+    assert_eq!(says(post("/v1/plans")).await, close(401));
+    assert_eq!(says(post("/v1/nothing")).await, close(404));
+    assert_eq!(says(post("/healthz")).await, close(405));
+    assert_eq!(says(post("/webhooks/stripe")).await, close(401));
+    let waiting = tokio::spawn(send(gateway.owner("POST", "/v1/plans").json(&plan("wait"))));
+    gateway.backend.arrived.notified().await;
+    assert_eq!(says(post("/v1/plans")).await, close(503));
+    // Refused, but there was nothing to leave.
+    assert_eq!(says(gateway.owner("GET", "/v1/plans")).await, kept(503));
+    gateway.backend.go_on.notify_one();
+    assert_eq!(waiting.await.expect("an answer").header("connection"), "");
+    // Refused for what it said, or for its kind, once it was read.
+    assert_eq!(
+        says(gateway.owner("POST", "/v1/plans").body(body())).await,
+        kept(415)
+    );
+    let json = gateway.owner("POST", "/v1/plans").json(&json!({}));
+    assert_eq!(says(json).await, kept(400));
+    assert_eq!(says(gateway.anonymous("GET", "/v1/plans")).await, kept(401));
 }

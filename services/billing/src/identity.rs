@@ -3,8 +3,9 @@
 
 use chrono::{DateTime, Utc};
 use mainstay_proto::common::v1::Entitlements;
+use mainstay_proto::errors::v1::StateConflict;
 use mainstay_proto::identity::v1::{
-    CheckEntitlementsRequest, Client, LookupClientRequest, PutEntitlementsRequest,
+    CheckEntitlementsRequest, Client, ClientState, LookupClientRequest, PutEntitlementsRequest,
     client_directory_service_client::ClientDirectoryServiceClient,
     entitlement_service_client::EntitlementServiceClient,
 };
@@ -60,7 +61,11 @@ impl Identity {
         );
         checked.map_err(|status| asked(&status))?;
         let found = found.map_err(|status| asked(&status))?.into_inner();
-        found.client.ok_or_else(|| Problem::not_found("client"))
+        let client = found.client.ok_or_else(|| Problem::not_found("client"))?;
+        match client.state() {
+            ClientState::Active => Ok(client),
+            state => Err(not_active(state)),
+        }
     }
 
     /// Writes what the client may use, for a saga step; with `undo`, takes it back and leaves a tombstone against a
@@ -91,6 +96,16 @@ impl Identity {
             Err(status) => Err(told(Problem::from_status(&status))),
         }
     }
+}
+
+/// Only an active client is sold anything.
+fn not_active(state: ClientState) -> Problem {
+    let state = state
+        .as_str_name()
+        .trim_start_matches("CLIENT_STATE_")
+        .to_lowercase();
+    let detail = format!("The client is {state}.");
+    Problem::new(ErrorReason::ClientNotActive, detail).with_data(&StateConflict { state })
 }
 
 /// What identity refuses is told as identity said it; what it could not do is ours to answer for.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use mainstay_proto::identity::v1::client_directory_service_server::ClientDirectoryService;
 use mainstay_proto::identity::v1::entitlement_service_server::EntitlementService;
 use mainstay_proto::identity::v1::{
-    CheckEntitlementsRequest, CheckEntitlementsResponse, Client, ClientEntitlements,
+    CheckEntitlementsRequest, CheckEntitlementsResponse, Client, ClientEntitlements, ClientState,
     GetEntitlementsRequest, LookupClientRequest, LookupClientResponse, PutEntitlementsRequest,
     PutEntitlementsResponse,
 };
@@ -49,9 +49,18 @@ impl Identity {
             name: Some("Acme Roofing".to_owned()),
             email: Some("owner@acme.test".to_owned()),
             phone: Some("+15125550100".to_owned()),
+            state: Some(ClientState::Active.into()),
             ..Client::default()
         };
         self.know(|known| known.clients.insert(client_id.to_owned(), client));
+    }
+
+    /// The client is suspended.
+    pub fn suspend(&self, client_id: &str) {
+        self.know(|known| {
+            let client = known.clients.get_mut(client_id).expect("it stands");
+            client.state = Some(ClientState::Suspended.into());
+        });
     }
 
     /// The next writes are refused so, one each.

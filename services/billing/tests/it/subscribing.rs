@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use mainstay_proto::billing::v1::{
     ListInvoicesRequest, ListSubscriptionsRequest, SagaState, SubscriptionStatus,
 };
-use mainstay_proto::errors::v1::{ObjectExists, PaymentDeclined};
+use mainstay_proto::errors::v1::{ObjectExists, PaymentDeclined, StateConflict};
 use mainstay_rpc::ErrorReason;
 
 use crate::stage::{Stage, pro, problem};
@@ -160,6 +160,14 @@ async fn what_can_be_refused_before_money_moves_is_refused_then() {
         let refused = stage.subscribe(order).await.expect_err("refused");
         assert_eq!(refused.reason(), reason, "{refused}");
     }
+    stage.identity.suspend(&stage.client.to_string());
+    let refused = stage.subscribe(order.clone()).await.expect_err("refused");
+    assert_eq!(refused.reason(), ErrorReason::ClientNotActive);
+    let state = refused
+        .data_as::<StateConflict>()
+        .expect("its detail")
+        .state;
+    assert_eq!(state, "suspended");
     stage.identity.refuse_checks();
     let refused = stage.subscribe(order).await.expect_err("refused");
     assert_eq!(refused.reason(), ErrorReason::ClientNotActive);

@@ -17,10 +17,17 @@ const CHANGES: [&str; 6] = [
     "invoices.pay",
 ];
 
-/// Each run has a database and a billing process of its own; two cores bear three of them.
-async fn few_at_a_time<F: Future<Output = ()>>(runs: impl IntoIterator<Item = F>) {
-    let runs = futures_util::stream::iter(runs);
-    runs.buffer_unordered(3).collect::<()>().await;
+/// Each run has a database and a billing process of its own; two cores bear three of them. Tasks of their own, because
+/// dropping a database blocks.
+async fn few_at_a_time<F>(runs: impl IntoIterator<Item = F>)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let runs = futures_util::stream::iter(runs).map(tokio::spawn);
+    let mut ended = runs.buffer_unordered(3);
+    while let Some(run) = ended.next().await {
+        run.expect("a run holds");
+    }
 }
 
 /// Subscribes while this fault is set; gives the subscription's status when its saga is at rest.
@@ -60,34 +67,40 @@ async fn is_active_and_paid_once(stage: &Stage, status: SubscriptionStatus, what
     assert_eq!(told.subscription_status, "active", "{what}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn a_call_that_never_reached_stripe_is_made_again() {
     // More often than the HTTP stack tries by itself.
-    let runs = CHANGES.map(|operation| async move {
-        let (stage, status) = subscribe_with(operation, "drop", 0, 4).await;
-        is_active_and_paid_once(&stage, status, operation).await;
+    let runs = CHANGES.map(|operation| {
+        Box::pin(async move {
+            let (stage, status) = subscribe_with(operation, "drop", 0, 4).await;
+            is_active_and_paid_once(&stage, status, operation).await;
+        })
     });
     few_at_a_time(runs).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn a_call_that_timed_out_after_its_effect_has_it_once() {
-    let runs = CHANGES.map(|operation| async move {
-        let (stage, status) = subscribe_with(operation, "timeout_after_effect", 30, 1).await;
-        is_active_and_paid_once(&stage, status, operation).await;
+    let runs = CHANGES.map(|operation| {
+        Box::pin(async move {
+            let (stage, status) = subscribe_with(operation, "timeout_after_effect", 30, 1).await;
+            is_active_and_paid_once(&stage, status, operation).await;
+        })
     });
     few_at_a_time(runs).await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
 async fn an_error_that_stripe_keeps_under_the_key_ends_with_nothing_charged_and_a_free_client() {
-    let runs = CHANGES.map(|operation| async move {
-        let (stage, status) = subscribe_with(operation, "status", 500, 1).await;
-        assert_eq!(status, SubscriptionStatus::Failed, "{operation}");
-        assert_eq!(stage.live_at_stripe().await, 0, "{operation}");
-        assert_eq!(stage.taken_at_stripe().await, 0, "{operation}");
-        let saga = stage.saga(&stage.newest_saga().await).await;
-        assert_eq!(saga.state(), SagaState::Compensated, "{operation}");
+    let runs = CHANGES.map(|operation| {
+        Box::pin(async move {
+            let (stage, status) = subscribe_with(operation, "status", 500, 1).await;
+            assert_eq!(status, SubscriptionStatus::Failed, "{operation}");
+            assert_eq!(stage.live_at_stripe().await, 0, "{operation}");
+            assert_eq!(stage.taken_at_stripe().await, 0, "{operation}");
+            let saga = stage.saga(&stage.newest_saga().await).await;
+            assert_eq!(saga.state(), SagaState::Compensated, "{operation}");
+        })
     });
     few_at_a_time(runs).await;
 }

@@ -79,7 +79,10 @@ async fn a_killed_platform_recovers_and_finishes_what_it_accepted() -> anyhow::R
             )
         })
         .await?;
-        ensure!(entitled["subscription_id"] == subscription["id"], "{entitled}");
+        ensure!(
+            entitled["subscription_id"] == subscription["id"],
+            "{entitled}"
+        );
         ensure!(
             entitled["entitlements"]["features"][0] == "ai_replies",
             "{entitled}"

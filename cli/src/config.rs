@@ -74,7 +74,10 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<()> {
             let rows: Vec<Vec<String>> = effective
                 .iter()
                 .map(|setting| {
-                    let value = setting.value.clone().unwrap_or_else(|| "–".to_owned());
+                    let value = setting
+                        .value
+                        .as_deref()
+                        .map_or_else(|| "–".to_owned(), shortened);
                     vec![setting.name.to_owned(), value, setting.source.clone()]
                 })
                 .collect();
@@ -86,6 +89,15 @@ pub fn run(args: &ConfigArgs) -> anyhow::Result<()> {
             Ok(())
         }
         ConfigCommand::Keys { format } => keys(*format),
+    }
+}
+
+/// A value as a column of a table can hold it; `--json` has all of it.
+fn shortened(value: &str) -> String {
+    const WIDEST: usize = 60;
+    match value.char_indices().nth(WIDEST) {
+        Some((end, _)) => format!("{}…", &value[..end]),
+        None => value.to_owned(),
     }
 }
 

@@ -22,7 +22,7 @@ use mainstay_runtime::{Shutdown, telemetry};
 use crate::data_dir::{DataDir, DataDirArg};
 use crate::failure::refuse;
 use crate::settings;
-use instance::Instance;
+use instance::{Instance, Listening};
 
 /// Runs everything on this machine
 #[derive(Args, Debug)]
@@ -76,10 +76,12 @@ pub async fn run(args: &UpArgs) -> anyhow::Result<()> {
     let shutdown = Shutdown::new();
     shutdown.on_signal().context("signals cannot be received")?;
 
+    // A port that is taken is told before anything takes its time.
+    let listening = Listening::on(&data_dir, args.listen).await?;
     let database = postgres::Server::start(&data_dir, &config).await?;
     let mut instance = Instance::default();
     let outcome = tokio::select! {
-        outcome = instance.run(args, &data_dir, &config, &database, started) => outcome,
+        outcome = instance.run(args, &data_dir, &config, &database, listening, started) => outcome,
         () = shutdown.triggered() => Ok(()),
     };
     instance.stop().await;

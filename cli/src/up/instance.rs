@@ -35,10 +35,37 @@ pub struct Instance {
     gateway: Option<Running>,
 }
 
-struct Listening {
+/// The ports of an instance, taken before anything is started behind them.
+pub struct Listening {
+    ports: Ports,
     listeners: BTreeMap<ServiceName, TcpListener>,
     addresses: BTreeMap<ServiceName, String>,
     gateway: SocketAddr,
+}
+
+impl Listening {
+    /// Listens for the gateway on this address, and for each service on a loopback port.
+    ///
+    /// # Errors
+    /// When an address is taken, saying what to do.
+    pub async fn on(data_dir: &DataDir, gateway: SocketAddr) -> anyhow::Result<Self> {
+        let mut ports = Ports::remembered(data_dir);
+        // First, since it is the one whose port somebody chose.
+        let (listener, gateway) = ports.listen_on("gateway", gateway).await?;
+        let mut listeners = BTreeMap::from([(ServiceName::Gateway, listener)]);
+        let mut addresses = BTreeMap::new();
+        for service in ServiceName::CONTEXTS {
+            let (listener, address) = ports.listen(service.as_str()).await?;
+            listeners.insert(service, listener);
+            addresses.insert(service, format!("http://{address}"));
+        }
+        Ok(Listening {
+            ports,
+            listeners,
+            addresses,
+            gateway,
+        })
+    }
 }
 
 impl Instance {
@@ -52,12 +79,12 @@ impl Instance {
         data_dir: &DataDir,
         own: &Config,
         database: &postgres::Server,
+        listening: Listening,
         started: Instant,
     ) -> anyhow::Result<()> {
         let mut secrets = Secrets::open(data_dir)?;
-        let mut ports = Ports::remembered(data_dir);
         let credentials = database.prepare(&mut secrets).await?;
-        let listening = listen(&mut ports, args.listen).await?;
+        let mut ports = listening.ports;
         let gateway_url = reachable_url(listening.gateway);
         let stripe = StripeSecrets::of(&mut secrets);
         let simulators = match own.get::<Option<String>>(&settings::SANDBOX_URL) {
@@ -229,23 +256,6 @@ fn broke(
         Err(panic) => anyhow::Error::new(panic),
     };
     error.context(format!("{service} broke"))
-}
-
-async fn listen(ports: &mut Ports, gateway: SocketAddr) -> anyhow::Result<Listening> {
-    // First, since it is the one whose port somebody chose.
-    let (listener, gateway) = ports.listen_on("gateway", gateway).await?;
-    let mut listeners = BTreeMap::from([(ServiceName::Gateway, listener)]);
-    let mut addresses = BTreeMap::new();
-    for service in ServiceName::CONTEXTS {
-        let (listener, address) = ports.listen(service.as_str()).await?;
-        listeners.insert(service, listener);
-        addresses.insert(service, format!("http://{address}"));
-    }
-    Ok(Listening {
-        listeners,
-        addresses,
-        gateway,
-    })
 }
 
 /// How this machine reaches an address; one that stands for all of the machine's is reached by its loopback.

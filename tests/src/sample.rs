@@ -50,6 +50,14 @@ fn is_required(field: &FieldDescriptor) -> bool {
     })
 }
 
+fn has_example(field: &FieldDescriptor) -> bool {
+    rules(field).is_some_and(|rules| {
+        rules
+            .get_field_by_name("example")
+            .is_some_and(|example| example.as_str().is_some_and(|text| !text.is_empty()))
+    })
+}
+
 /// Every place of a method's request that takes an id, those in nested lists too.
 pub fn slots(method: &MethodInfo) -> Vec<Slot> {
     let mut found: Vec<Slot> = Vec::new();
@@ -112,7 +120,7 @@ pub fn request(method: &MethodInfo, binding: &Binding, ids: &Ids, unique: &str) 
             } else {
                 query.push(format!("{name}={id}"));
             }
-        } else if is_required(&field) && has_body {
+        } else if has_body && (is_required(&field) || has_example(&field)) {
             body.insert(name, value(&field, unique, 0));
         }
     }

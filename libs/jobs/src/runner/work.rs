@@ -83,13 +83,17 @@ impl Shared {
     }
 
     async fn write(&self, job: &Job, outcome: Result<(), JobError>) -> mainstay_db::Result<()> {
-        let mut connection = self.worker.connection().await?;
-        let connection = connection.conn();
         let (error, dead) = match outcome {
             Ok(()) => {
-                // False also when the handler completed it in its own transaction.
-                sql::complete(connection, job.id, job.fence).await?;
-                return Ok(());
+                // A lost race with a claim or a heartbeat must not make a job that is done run again.
+                return mainstay_db::retrying(|| async {
+                    let mut connection = self.worker.connection().await?;
+                    // False also when the handler completed it in its own transaction.
+                    sql::complete(connection.conn(), job.id, job.fence)
+                        .await
+                        .map(drop)
+                })
+                .await;
             }
             Err(JobError::LeaseLost) => {
                 tracing::warn!(job.id = %job.id, job.kind, "another runner has this job by now");
@@ -97,15 +101,24 @@ impl Shared {
             }
             Err(JobError::Snooze(pause)) => {
                 let until = self.clock.now() + pause;
-                sql::snooze(connection, job.id, job.fence, until).await?;
-                return Ok(());
+                return mainstay_db::retrying(|| async {
+                    let mut connection = self.worker.connection().await?;
+                    sql::snooze(connection.conn(), job.id, job.fence, until)
+                        .await
+                        .map(drop)
+                })
+                .await;
             }
             Err(JobError::Retry(error)) => (error, false),
             Err(JobError::Dead(error)) => (error, true),
         };
         let chain = chain(error.as_ref());
         let retry_at = self.clock.now() + self.backoff.jittered(job.attempt);
-        match sql::fail(connection, job.id, job.fence, &chain, retry_at, dead).await? {
+        let failed = mainstay_db::retrying(|| async {
+            let mut connection = self.worker.connection().await?;
+            sql::fail(connection.conn(), job.id, job.fence, &chain, retry_at, dead).await
+        });
+        match failed.await? {
             Failed::Retried => tracing::warn!(
                 job.id = %job.id, job.kind, job.attempt, error = chain, "a job failed and will be tried again"
             ),

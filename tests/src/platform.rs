@@ -195,9 +195,9 @@ fn inherited() -> impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>
 
 /// An empty folder for one test, its former content removed.
 pub fn scratch(name: &str) -> anyhow::Result<PathBuf> {
-    let exe = std::env::current_exe()?;
-    let target = exe.ancestors().nth(3).context("the target folder")?;
-    let folder = target.join("journeys").join(name);
+    let binary = binary()?;
+    let profile = binary.parent().context("the binary's folder")?;
+    let folder = profile.join("journeys").join(name);
     if folder.exists() {
         std::fs::remove_dir_all(&folder)
             .with_context(|| format!("removing {}", folder.display()))?;

@@ -10,7 +10,7 @@ use mainstay_proto::{
 use serde_json::{Map, Value, json};
 
 use super::types;
-use crate::{Binding, MethodInfo, ReasonInfo, Schema, schema::Body};
+use crate::{Binding, MethodInfo, ReasonInfo, Schema, schema::Body, shape::ValueShape};
 
 /// `Problem` and one schema per reason.
 pub(super) fn components(schema: &Schema) -> BTreeMap<String, Value> {
@@ -90,11 +90,14 @@ fn common(method: &MethodInfo, binding: &Binding) -> Vec<ErrorReason> {
             out.push(ErrorReason::PermissionDenied);
         }
     }
-    let names_something = method
-        .input_shape()
-        .fields
-        .iter()
-        .any(|field| field.resource.is_some());
+    let names_something = method.input_shape().fields.iter().any(|field| {
+        // Ids in a plain list name something as well.
+        let listed = match field.kind {
+            ValueShape::Message(at) => method.shapes.get(at).plain_list(),
+            _ => None,
+        };
+        field.resource.is_some() || listed.is_some_and(|values| values.resource.is_some())
+    });
     if names_something || !binding.path_fields.is_empty() {
         out.push(ErrorReason::NotFound);
     }

@@ -38,5 +38,6 @@ lint: ## Checks format, lints, dependencies
 fmt: ## Formats the code
 	cargo fmt --all
 
-bench: ## Measures start, memory, gateway overhead, permission check
+bench: ## Measures start, memory, gateway overhead, webhook intake against pgbench, permission check
+	@.ci/install postgresql compiler pgbench
 	cargo xtask bench

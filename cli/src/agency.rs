@@ -99,7 +99,16 @@ pub async fn run(args: &AgencyArgs) -> anyhow::Result<()> {
             "the agency cannot be made",
             "mend what is named, then run it again",
         )?;
-    let secret = made.secret.unwrap_or_default();
+    // An empty key would look like one, and be the last anybody heard of it.
+    let secret = made.secret.ok_or_else(|| {
+        refuse(
+            format!(
+                "the agency {} is {}, but its owner has a key already, which is not shown twice",
+                wanted.slug, made.agency
+            ),
+            "say --reissue-key for a new one, which ends the one before",
+        )
+    })?;
     if args.format.json {
         return output::json(&json!({
             "agency_id": made.agency,

@@ -69,6 +69,14 @@ impl Api {
         self.send(Method::POST, path, Some(body), Some(key)).await
     }
 
+    /// Writes what may be written twice without harm.
+    ///
+    /// # Errors
+    /// When the instance does not answer.
+    pub async fn write(&self, path: &str, body: &Value) -> anyhow::Result<Answer> {
+        self.send(Method::POST, path, Some(body), None).await
+    }
+
     async fn send(
         &self,
         method: Method,

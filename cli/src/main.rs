@@ -2,12 +2,14 @@
 //! Deliberately absent: domain rules. Commands start roles, or speak to running ones as any client would.
 //!
 //! Reading order: [`up`] and [`serve`] start roles through [`role`], whose settings [`settings`] lists; [`migrate`], [`agency`],
-//! [`config`] and [`doctor`] are for whoever runs them; [`demo`], [`trace`], [`saga`] and [`webhook`] are clients.
+//! [`config`] and [`doctor`] are for whoever runs them; [`demo`], [`trace`], [`saga`], [`webhook`], [`dead_letter`] and
+//! [`reconcile`] are clients.
 
 mod agency;
 mod api;
 mod config;
 mod data_dir;
+mod dead_letter;
 mod demo;
 mod dev_file;
 mod doctor;
@@ -16,6 +18,7 @@ mod migrate;
 mod migrations;
 mod output;
 mod ports;
+mod reconcile;
 mod role;
 mod saga;
 mod secrets;
@@ -61,7 +64,9 @@ enum Command {
     Demo(demo::DemoArgs),
     Trace(trace::TraceArgs),
     Saga(saga::SagaArgs),
+    Reconcile(reconcile::ReconcileArgs),
     Webhook(webhook::WebhookArgs),
+    DeadLetter(dead_letter::DeadLetterArgs),
 }
 
 fn main() -> ExitCode {
@@ -100,6 +105,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Demo(args) => Box::pin(demo::run(&args)).await,
         Command::Trace(args) => trace::run(&args),
         Command::Saga(args) => saga::run(&args).await,
+        Command::Reconcile(args) => reconcile::run(&args).await,
         Command::Webhook(args) => webhook::run(&args).await,
+        Command::DeadLetter(args) => dead_letter::run(&args).await,
     }
 }

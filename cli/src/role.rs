@@ -83,7 +83,7 @@ pub async fn identity(config: &Config, common: &Common) -> anyhow::Result<Identi
     Ok(Identity::new(
         database,
         common.clock.clone(),
-        settings.lookup,
+        settings,
         role.key,
     ))
 }
@@ -124,7 +124,7 @@ pub async fn start(
             )
         }
         ServiceName::Messaging => {
-            let settings = mainstay_messaging::Settings::read(config);
+            let settings = mainstay_messaging::Settings::read(config)?;
             let database = connect(service, config).await?;
             tokio::spawn(async move {
                 Ok(mainstay_messaging::serve(settings, database, runtime).await?)

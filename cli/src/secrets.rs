@@ -54,6 +54,12 @@ impl Secrets {
             .clone()
     }
 
+    /// Keeps a value under a name. Whether another one was kept there.
+    pub fn replace(&mut self, name: &str, value: &str) -> bool {
+        let before = self.settings.insert(name.to_owned(), value.to_owned());
+        before.is_some_and(|before| before != value)
+    }
+
     /// 32 random bytes in hexadecimal digits, kept under this name.
     pub fn hex(&mut self, name: &str) -> String {
         self.get_or_make(name, random_hex)

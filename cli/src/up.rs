@@ -1,8 +1,9 @@
 //! `mainstay up`: everything on this machine in one process: a private PostgreSQL, the five services, the gateway, the
-//! simulators, a demo agency. The roles are started as `serve` starts them, each behind its own loopback port.
+//! simulators, a demo agency with accounts at them. The roles are started as `serve` starts them, each behind its own loopback port.
 //! Deliberately absent: production. Here secrets are made up and providers are simulated; `serve` does neither.
 
 mod announce;
+mod demo_accounts;
 mod demo_data;
 mod instance;
 mod postgres;

@@ -13,7 +13,7 @@ use axum::{
     extract::{ConnectInfo, Request, State},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
-    routing::{get, post},
+    routing::get,
 };
 use http::{HeaderName, HeaderValue, Method, header};
 use mainstay_proto::errors::v1::ErrorReason;
@@ -24,16 +24,15 @@ use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     cors::{AllowOrigin, CorsLayer},
-    set_header::SetResponseHeaderLayer,
 };
 
 use crate::{
-    Settings,
+    Settings, claims,
     credential::Credentials,
     health, pages,
     rate::RateLimits,
     refusal::Refusal,
-    rest, trace,
+    rest, trace, unsubscribe,
     webhooks::{self, Webhooks},
 };
 
@@ -74,7 +73,7 @@ impl Gateway {
         Arc::new(Self {
             rates: RateLimits::new(settings.rates),
             credentials: Credentials::new(channels.clone()),
-            webhooks: Webhooks::new(channels.clone()),
+            webhooks: Webhooks::new(channels.clone(), settings.webhook_concurrency),
             services: health::Services::new(channels.clone()),
             pages: pages::Pages::new(&settings.base_url),
             requests: Semaphore::new(settings.concurrency),
@@ -111,12 +110,6 @@ fn at_limit() -> Refusal {
 
 /// All addresses behind all layers.
 pub fn router(gateway: &Arc<Gateway>) -> Router {
-    let webhooks = Router::new()
-        .route("/webhooks/stripe", post(webhooks::stripe::platform))
-        .route(
-            "/webhooks/stripe/{endpoint_token}",
-            post(webhooks::stripe::endpoint),
-        );
     let pages = Router::new()
         .route("/", get(pages::index))
         .route("/openapi.json", get(pages::openapi))
@@ -128,48 +121,38 @@ pub fn router(gateway: &Arc<Gateway>) -> Router {
         .route("/v1/health", get(health::detailed))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready));
-    let settings = &gateway.settings;
+    let pages = pages
+        .merge(webhooks::routes())
+        .merge(unsubscribe::routes())
+        .merge(claims::routes())
+        // Whatever is no page and no webhook is a method of a service, or nothing.
+        .fallback(rest::handle)
+        .method_not_allowed_fallback(method_not_allowed);
+    let forms = webhooks::forms::routes().method_not_allowed_fallback(method_not_allowed);
+    // Which pages may send a form, its endpoint says, not the settings.
+    layered(gateway, pages, cors(&gateway.settings.cors_origins))
+        .merge(layered(gateway, forms, None))
+        .with_state(Arc::clone(gateway))
+}
+
+fn layered(
+    gateway: &Arc<Gateway>,
+    router: Router<Arc<Gateway>>,
+    cors: Option<CorsLayer>,
+) -> Router<Arc<Gateway>> {
     let layers = ServiceBuilder::new()
-        // First in and last out, so that every answer has its request id and trace, and every refusal is written.
+        // First in and last out, so that every answer has its headers, request id and trace, and every refusal is written.
         .layer(middleware::from_fn_with_state(
             Arc::clone(gateway),
             trace::layer,
         ))
         // Around everything that may panic: a bug is a 500 for one caller, not a dropped connection.
         .layer(CatchPanicLayer::custom(panicked))
-        // On refusals too, and before CORS, which answers preflights itself.
-        .layer(header(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(header(header::REFERRER_POLICY, "no-referrer"))
-        .layer(header(header::CACHE_CONTROL, "no-store"))
-        .layer(header(
-            header::CONTENT_SECURITY_POLICY,
-            "default-src 'none'; frame-ancestors 'none'",
-        ))
-        .option_layer(settings.base_url.starts_with("https://").then(|| {
-            header(
-                header::STRICT_TRANSPORT_SECURITY,
-                "max-age=31536000; includeSubDomains",
-            )
-        }))
-        .option_layer(cors(&settings.cors_origins))
-        // The caller's address, then its limit: before any work is done for it.
-        .layer(middleware::from_fn_with_state(
-            Arc::clone(gateway),
-            count_address,
-        ))
-        // Innermost, so that only the work itself is timed.
-        .layer(middleware::from_fn_with_state(Arc::clone(gateway), in_time));
-    pages
-        .merge(webhooks)
-        // Whatever is no page and no webhook is a method of a service, or nothing.
-        .fallback(rest::handle)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(layers)
-        .with_state(Arc::clone(gateway))
-}
-
-fn header(name: HeaderName, value: &'static str) -> SetResponseHeaderLayer<HeaderValue> {
-    SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+        // It answers preflights itself.
+        .option_layer(cors)
+        // The caller's address and its limit, before any work is done for it; then the work, timed.
+        .layer(middleware::from_fn_with_state(Arc::clone(gateway), admit));
+    router.layer(layers)
 }
 
 fn cors(origins: &[String]) -> Option<CorsLayer> {
@@ -208,11 +191,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     )
 }
 
-async fn count_address(
-    State(gateway): State<Arc<Gateway>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+async fn admit(State(gateway): State<Arc<Gateway>>, mut request: Request, next: Next) -> Response {
     // Every connection has a peer; tests that call the router without one count as one address.
     let peer = request
         .extensions()
@@ -224,14 +203,19 @@ async fn count_address(
         .settings
         .trusted_proxies
         .caller(peer, request.headers());
-    if let Err(refusal) = gateway.rates.address(caller) {
+    // Webhooks come in bursts from few addresses, and have a limit of their own.
+    let webhook = webhooks::provider_of(request.uri().path());
+    let counted = match webhook {
+        Some(_) => gateway.rates.webhook(caller),
+        None => gateway.rates.address(caller),
+    };
+    if let Err(refusal) = counted {
+        if let Some(provider) = webhook {
+            gateway.webhooks.note(provider, Err(&refusal));
+        }
         return refusal.into_response();
     }
     request.extensions_mut().insert(Caller(caller));
-    next.run(request).await
-}
-
-async fn in_time(State(gateway): State<Arc<Gateway>>, request: Request, next: Next) -> Response {
     tokio::time::timeout(gateway.settings.request_timeout, next.run(request))
         .await
         .unwrap_or_else(|_| {

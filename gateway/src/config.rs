@@ -88,10 +88,17 @@ const RATE_AUTH: Setting = Setting::new(
 .default("20");
 const RATE_ADDRESS: Setting = Setting::new(
     "MAINSTAY_GATEWAY_RATE_ADDRESS_PER_SECOND",
-    "requests of all kinds a second from one address",
+    "requests a second from one address, of all kinds but webhooks",
     RATE,
 )
 .default("8000");
+
+const RATE_WEBHOOK: Setting = Setting::new(
+    "MAINSTAY_GATEWAY_RATE_WEBHOOK_PER_SECOND",
+    "webhooks a second from one address; more get 429, and their senders try again",
+    RATE,
+)
+.default("20000");
 
 const RATE: Kind = Kind::Integer {
     min: 1,
@@ -114,6 +121,7 @@ pub static GROUP: Group = Group {
         RATE_WRITE,
         RATE_AUTH,
         RATE_ADDRESS,
+        RATE_WEBHOOK,
     ],
 };
 
@@ -149,8 +157,10 @@ pub struct Rates {
     pub write: u32,
     /// Anonymous calls and refused credentials of one address.
     pub auth: u32,
-    /// All requests of one address.
+    /// All requests of one address, but for webhooks.
     pub address: u32,
+    /// Webhooks of one address.
+    pub webhook: u32,
 }
 
 impl Rates {
@@ -171,6 +181,7 @@ impl Default for Rates {
             write: 2000,
             auth: 20,
             address: 8000,
+            webhook: 20_000,
         }
     }
 }
@@ -197,6 +208,7 @@ impl Settings {
                 write: config.get(&RATE_WRITE),
                 auth: config.get(&RATE_AUTH),
                 address: config.get(&RATE_ADDRESS),
+                webhook: config.get(&RATE_WEBHOOK),
             },
         }
     }

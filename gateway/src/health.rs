@@ -102,13 +102,14 @@ impl Services {
 
 /// The gateway, by the same measure as the services.
 fn own(gateway: &Gateway) -> Asked {
-    let caches = [Finding::Cache(gateway.credentials.rate())];
+    let mut findings = vec![Finding::Cache(gateway.credentials.rate())];
+    findings.extend(gateway.webhooks.findings());
     Asked {
         service: ServiceName::Gateway,
         latency: Duration::ZERO,
         said: Some(health_report(
             &gateway.health,
-            &caches,
+            &findings,
             gateway.calls.summary(),
         )),
     }

@@ -3,12 +3,15 @@
 //! Deliberately absent: domain rules, SQL, and any knowledge of one particular method.
 //!
 //! Read in this order: [`config`], [`serve()`] and [`app`] (the layers), [`rest`] (one request), then what it uses:
-//! [`credential`], [`rate`], [`refusal`]. Webhooks are in [`webhooks`], pages in [`pages`] and [`health`].
+//! [`credential`], [`rate`], [`refusal`]. Webhooks are in [`webhooks`], pages in [`pages`], [`health`],
+//! [`claims`] and [`unsubscribe`].
 
 pub mod app;
+pub mod claims;
 pub mod config;
 pub mod credential;
 pub mod health;
+pub mod link;
 pub mod pages;
 pub mod rate;
 pub mod refusal;
@@ -17,6 +20,7 @@ mod serve;
 pub mod source;
 pub mod trace;
 mod unread;
+pub mod unsubscribe;
 pub mod webhooks;
 
 pub use config::Settings;

@@ -191,6 +191,30 @@ fn html(body: impl Into<axum::body::Body>) -> Response {
     response
 }
 
+/// Text as it stands in a document of tags.
+pub fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}
+
+/// A page for whoever has its link: unlike the others nobody keeps it, no index finds it, and it may have a form.
+pub fn personal(title: &str, body: &str) -> Response {
+    let guards = [
+        (
+            header::CONTENT_SECURITY_POLICY,
+            PAGE_POLICY.replace("form-action 'none'", "form-action 'self'"),
+        ),
+        (header::CONTENT_TYPE, HTML.to_owned()),
+        (
+            HeaderName::from_static("x-robots-tag"),
+            "noindex".to_owned(),
+        ),
+    ];
+    (guards, page(title, body)).into_response()
+}
+
 fn text(body: impl Into<axum::body::Body>, kind: &'static str) -> Response {
     // The same until the next release; a browser may keep it for a minute.
     const KEEP: (HeaderName, &str) = (header::CACHE_CONTROL, "public, max-age=60");

@@ -21,6 +21,7 @@ pub struct RateLimits {
     writes: Limiter<String>,
     anonymous: Limiter<IpAddr>,
     addresses: Limiter<IpAddr>,
+    webhooks: Limiter<IpAddr>,
     clock: DefaultClock,
 }
 
@@ -35,6 +36,7 @@ impl RateLimits {
             writes: RateLimiter::dashmap(quota(rates.of(RateClass::Write))),
             anonymous: RateLimiter::dashmap(quota(rates.of(RateClass::Auth))),
             addresses: RateLimiter::dashmap(quota(rates.address)),
+            webhooks: RateLimiter::dashmap(quota(rates.webhook)),
             clock: DefaultClock::default(),
         }
     }
@@ -42,6 +44,11 @@ impl RateLimits {
     /// Counts a request of any kind from an address.
     pub fn address(&self, address: IpAddr) -> Result<(), Refusal> {
         self.count(&self.addresses, &source::bucket(address), "this address")
+    }
+
+    /// Counts a webhook of a source, whether or not it will verify.
+    pub fn webhook(&self, address: IpAddr) -> Result<(), Refusal> {
+        self.count(&self.webhooks, &source::bucket(address), "this source")
     }
 
     /// Counts an anonymous call, or a credential that was refused.
@@ -64,6 +71,7 @@ impl RateLimits {
         self.writes.retain_recent();
         self.anonymous.retain_recent();
         self.addresses.retain_recent();
+        self.webhooks.retain_recent();
     }
 
     fn count<K: Hash + Eq + Clone>(

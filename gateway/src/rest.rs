@@ -78,7 +78,8 @@ async fn answer(
     {
         metadata.insert("idempotency-key", key);
     }
-    if let Some(identity) = identify(gateway, method, address, &head.headers, &metadata).await? {
+    let known = identify(gateway, method, address, &head.headers, &metadata).await?;
+    if let Some(identity) = &known {
         gateway
             .rates
             .principal(method.rate_class(), &identity.principal)?;
@@ -90,7 +91,11 @@ async fn answer(
         RequestParts {
             query: head.uri.query().unwrap_or_default(),
             body: &body,
-            if_match: header_text(&head.headers, &header::IF_MATCH).filter(|etag| *etag != "*"),
+            // One that is no text is no etag either, and is not passed over.
+            if_match: head
+                .headers
+                .get(header::IF_MATCH)
+                .map(|given| given.to_str().unwrap_or_default()),
         },
     )
     .map_err(Refusal::invalid)?;
@@ -111,7 +116,14 @@ async fn answer(
         .channel(service)
         .call_raw(method, call)
         .await
-        .map_err(|status| Refusal::of_status(service, &status))?;
+        .map_err(|status| match Refusal::of_status(service, &status) {
+            // The credential held a moment ago: what was made of it ended before the service came to look, because it had
+            // too much to do. That is not the caller's to mend.
+            refusal if known.is_some() && refusal.reason == ErrorReason::Unauthenticated => {
+                Refusal::unavailable("The service came to the request too late.", 1)
+            }
+            refusal => refusal,
+        })?;
     write(method, answer)
 }
 

@@ -1,4 +1,4 @@
-//! The outermost layer: a span for each request, `x-request-id` and `traceparent` on every answer, one log
+//! The outermost layer: a span for each request, `x-request-id`, `traceparent` and browsers' guards on every answer, one log
 //! line for each failure of ours, and the writing of refusals (they name the trace, so it happens here).
 //! Deliberately absent: bodies, queries and credentials; they never reach a span or a log.
 
@@ -9,7 +9,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use mainstay_runtime::telemetry;
 use mainstay_transcode::Schema;
 use tracing::{Instrument as _, Span, field};
@@ -19,6 +19,7 @@ use crate::{
     app::Gateway,
     health,
     refusal::{self, Occurrence},
+    webhooks,
 };
 
 /// `x-request-id`.
@@ -103,6 +104,7 @@ pub async fn layer(
         },
     );
     let headers = response.headers_mut();
+    guard(headers, gateway.settings.base_url.starts_with("https://"));
     headers.insert(REQUEST_ID, id);
     if let Ok(value) = HeaderValue::from_str(&traceparent) {
         headers.insert(TRACEPARENT, value);
@@ -110,18 +112,39 @@ pub async fn layer(
     response
 }
 
+/// What every answer tells browsers, unless a page says otherwise.
+fn guard(headers: &mut HeaderMap, encrypted: bool) {
+    const EACH: [(HeaderName, &str); 4] = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CACHE_CONTROL, "no-store"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
+    ];
+    for (name, value) in EACH {
+        let entry = headers.entry(name);
+        entry.or_insert(HeaderValue::from_static(value));
+    }
+    if encrypted {
+        headers
+            .entry(header::STRICT_TRANSPORT_SECURITY)
+            .or_insert(HeaderValue::from_static(
+                "max-age=31536000; includeSubDomains",
+            ));
+    }
+}
+
 /// A span is named when it starts, which is before anything routes. Never by the path itself: that is the caller's
 /// text, without bound.
 fn span_name(method: &http::Method, path: &str) -> String {
-    if let Ok(found) = Schema::mainstay().route(method.as_str(), path) {
-        return format!("{method} {}", found.binding.template);
+    if let Some(provider) = webhooks::provider_of(path) {
+        return format!("{method} /webhooks/{provider}");
     }
-    match path
-        .strip_prefix("/webhooks/")
-        .and_then(|rest| rest.split('/').next())
-    {
-        Some("stripe") => format!("{method} /webhooks/stripe"),
-        _ => method.to_string(),
+    match Schema::mainstay().route(method.as_str(), path) {
+        Ok(found) => format!("{method} {}", found.binding.template),
+        Err(_) => method.to_string(),
     }
 }
 

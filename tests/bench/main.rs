@@ -2,6 +2,8 @@
 //! that fails on a slow one teaches people to ignore it. Where it can, a figure is a ratio against a reference that ran
 //! interleaved with it in the same minute.
 
+mod intake;
+
 use std::{
     hint::black_box,
     time::{Duration, Instant},
@@ -19,6 +21,12 @@ const CHECKS: u32 = 200_000;
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> anyhow::Result<()> {
     let mut platform = Platform::start("bench").await?;
+    // `mainstay-bench intake`: that line alone, for whoever works on it.
+    if std::env::args().nth(1).as_deref() == Some("intake") {
+        intake::webhooks_against_pgbench(&platform).await?;
+        platform.stop().await?;
+        return Ok(());
+    }
     line(
         "start on an empty data directory",
         &seconds(platform.started_in),
@@ -39,6 +47,7 @@ async fn main() -> anyhow::Result<()> {
         "≤80 MB",
     );
     gateway_against_direct(&platform).await?;
+    intake::webhooks_against_pgbench(&platform).await?;
     permission_checks()?;
     platform.stop().await?;
     Ok(())

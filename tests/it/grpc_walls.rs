@@ -2,6 +2,7 @@
 //! with that of a service that is not on its list, and with foreign ids.
 
 use anyhow::{Context as _, ensure};
+use mainstay_proto::options::v1::AccessKind;
 use mainstay_rpc::{ErrorReason, MethodInfo, Schema, ServiceName};
 use mainstay_tests::{
     Platform, World, grpc,
@@ -21,7 +22,7 @@ async fn no_rpc_answers_a_stranger_or_a_service_that_is_not_on_its_list() -> any
     let platform = Platform::start("grpc-walls").await?;
     let gateway = grpc::channels(&platform, ServiceName::Gateway)?;
     let forged = grpc::forged(&platform, ServiceName::Gateway)?;
-    let mut tried = 0;
+    let (mut tried, mut open_to_all) = (0, Vec::new());
     for method in Schema::mainstay().methods() {
         // Forged signature: nobody.
         let ended = grpc::call(&forged, method, &empty(method), None).await?;
@@ -31,6 +32,22 @@ async fn no_rpc_answers_a_stranger_or_a_service_that_is_not_on_its_list() -> any
             method.path
         );
         tried += 1;
+        if method.access_kind() == AccessKind::None {
+            // For everyone, by whatever service of ours; the routes of these are looked over below.
+            open_to_all.push(method.path.clone());
+            continue;
+        }
+        if method.access_kind() == AccessKind::Link {
+            // Whoever has a link; nobody has made one.
+            let ended = grpc::call(&gateway, method, &empty(method), None).await?;
+            ensure!(
+                ended.code == Code::InvalidArgument,
+                "{}: no link: {ended:?}",
+                method.path
+            );
+            tried += 1;
+            continue;
+        }
         if method.is_public() {
             // A service of ours without an actor is not an actor.
             let ended = grpc::call(&gateway, method, &empty(method), None).await?;
@@ -73,6 +90,17 @@ async fn no_rpc_answers_a_stranger_or_a_service_that_is_not_on_its_list() -> any
             tried += 1;
         }
     }
+    open_to_all.sort_unstable();
+    ensure!(
+        open_to_all
+            == [
+                "/mainstay.identity.v1.SignInService/GetKeySet",
+                "/mainstay.identity.v1.SignInService/RefreshSession",
+                "/mainstay.identity.v1.SignInService/RequestCode",
+                "/mainstay.identity.v1.SignInService/VerifyCode",
+            ],
+        "another method is open to everyone: {open_to_all:?}"
+    );
     println!(
         "{tried} calls refused over {} methods",
         Schema::mainstay().methods().len()
@@ -83,9 +111,15 @@ async fn no_rpc_answers_a_stranger_or_a_service_that_is_not_on_its_list() -> any
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_rpc_crosses_from_one_tenant_to_another() -> anyhow::Result<()> {
     let platform = Platform::start("grpc-tenants").await?;
-    let here = World::build(platform.dev_text("/agency_id")?, platform.owner()?, "here").await?;
+    let here = World::build(
+        &platform,
+        platform.dev_text("/agency_id")?,
+        platform.owner()?,
+        "here",
+    )
+    .await?;
     let (agency, owner) = world::second_agency(&platform, "there").await?;
-    let there = World::build(&agency, owner, "there").await?;
+    let there = World::build(&platform, &agency, owner, "there").await?;
     let gateway = grpc::channels(&platform, ServiceName::Gateway)?;
     let foreign_agency: AgencyId = there.agency.parse()?;
     let before =

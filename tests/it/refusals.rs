@@ -48,6 +48,13 @@ async fn a_role_without_settings_names_every_one_it_misses() -> anyhow::Result<(
                 "{role} does not name {wanted}: {said}"
             );
         }
+        // Nothing is signed with a key that somebody else could know (BA H-9 L-1).
+        for wanted in ["SESSION_KEY", "SIGN_IN_KEY", "LOOKUP_KEY"] {
+            ensure!(
+                role != "identity" || said.contains(&format!("MAINSTAY_IDENTITY_{wanted}")),
+                "{role} does not name its {wanted}: {said}"
+            );
+        }
         ensure!(
             said.matches("MAINSTAY_").count() >= 3,
             "{role} names too few at once: {said}"

@@ -13,9 +13,15 @@ const AT_ONCE: usize = 64;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_canceled_requests_leak_no_transaction() -> anyhow::Result<()> {
     let platform = Platform::start("storm").await?;
-    let here = World::build(platform.dev_text("/agency_id")?, platform.owner()?, "here").await?;
+    let here = World::build(
+        &platform,
+        platform.dev_text("/agency_id")?,
+        platform.owner()?,
+        "here",
+    )
+    .await?;
     let (agency, owner) = world::second_agency(&platform, "there").await?;
-    let there = World::build(&agency, owner, "there").await?;
+    let there = World::build(&platform, &agency, owner, "there").await?;
 
     // Each request is dropped after a different time, from before it is sent until after it is answered.
     let dropped = stream::iter(0..CANCELED)

@@ -179,6 +179,81 @@ fn every_migration_has_its_way_back() {
     none("migrations in one direction only", &alone);
 }
 
+/// Everything that runs in production: neither simulators nor tests.
+fn product_files() -> impl Iterator<Item = (String, String)> {
+    let ours = |path: &str| {
+        !path.starts_with("libs/sandbox/")
+            && !path.starts_with("tests/")
+            && !path.contains("/tests/")
+            && !path.ends_with("/tests.rs")
+    };
+    rust_files().into_iter().filter(move |(path, _)| ours(path))
+}
+
+#[test]
+fn messages_leave_through_one_door() {
+    // How providers' doors are spelled; quotes so that a sentence about one is none.
+    let doors = [
+        "/Messages.json\"",
+        "/Messages\"",
+        "/Calls.json\"",
+        "\"/emails\"",
+        "/mail/send\"",
+    ];
+    let mut found = Vec::new();
+    let (mut calls, mut sends) = (0, Vec::new());
+    for (path, text) in product_files() {
+        let carries = path == "services/messaging/src/carrier.rs"
+            || path.starts_with("services/messaging/src/carrier/");
+        for door in doors.into_iter().filter(|door| text.contains(door)) {
+            calls += 1;
+            if !carries {
+                found.push(format!("{path}: {door}"));
+            }
+        }
+        // However it is broken into lines.
+        let dense: String = text.split_whitespace().collect();
+        for _ in 0..dense.matches("carriers.send(").count() {
+            sends.push(path.clone());
+        }
+        let adapters = dense.matches("::send(self,").count();
+        if path.starts_with("services/messaging/") && adapters > 0 && !carries {
+            found.push(format!("{path}: an adapter is called"));
+        }
+    }
+    assert!(calls >= 3, "the doors are spelled otherwise by now");
+    none("ways to a provider beside the carriers", &found);
+    assert_eq!(sends, ["services/messaging/src/sending.rs"]);
+}
+
+#[test]
+fn a_message_waits_tries_and_is_permitted_in_few_places() {
+    let places = [
+        (
+            "insert into send_queue",
+            &[
+                "services/messaging/src/message/sql.rs",
+                "services/messaging/src/sending/settle/sql.rs",
+            ][..],
+        ),
+        (
+            "insert into message_attempt",
+            &["services/messaging/src/sending/release/sql.rs"],
+        ),
+        (
+            "insert into send_permit",
+            &["services/messaging/src/sending/release/sql.rs"],
+        ),
+    ];
+    for (what, wanted) in places {
+        let found: Vec<String> = product_files()
+            .filter(|(_, text)| text.contains(what))
+            .map(|(path, _)| path)
+            .collect();
+        assert_eq!(found, wanted, "{what}");
+    }
+}
+
 #[test]
 fn every_crate_takes_the_lints_of_the_workspace() {
     let crates = files()

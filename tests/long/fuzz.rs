@@ -39,7 +39,13 @@ async fn main() -> anyhow::Result<()> {
         .printed
         .rfind("= SUMMARY =")
         .map_or(0, |at| report.printed[..at].rfind('\n').unwrap_or(0));
-    writeln!(text, "```\n{}\n```", report.printed[from..].trim())?;
+    // Where it left its own files is of no use to anybody else.
+    let printed: Vec<&str> = report.printed[from..]
+        .trim()
+        .lines()
+        .filter(|line| !line.contains("JSON: ") && *line != "Reports:")
+        .collect();
+    writeln!(text, "```\n{}\n```", printed.join("\n"))?;
     let path = fuzz::repository().join("docs/reports/openapi-fuzz.md");
     std::fs::create_dir_all(path.parent().context("a folder")?)?;
     std::fs::write(&path, &text)?;

@@ -14,7 +14,14 @@ WELL_FORMED = [
     ("_DATABASE_URL", "postgres://role:kT8vQ2mZ@postgresql.acme.test:5432/mainstay"),
     ("_SERVICE_KEY", "5c" * 32),
     ("_LOOKUP_KEY", "5c" * 32),
+    ("_PERMIT_KEY", "5c" * 32),
+    ("_SESSION_KEY", "5c" * 32),
+    ("_SIGN_IN_KEY", "5c" * 32),
+    ("_LINK_KEY", "5c" * 32),
     ("STRIPE_SECRET_KEY", "sk_live_kT8vQ2mZ1aB9xWq7"),
+    ("OPENAI_API_KEY", "sk-proj-kT8vQ2mZ1aB9xWq7"),
+    ("_MASTER_KEYS", "2026:" + "5c1a60b2f7d84e93" * 4),
+    ("TWILIO_AUTH_TOKENS", "b3a1f0c2d4e5968778695a4b3c2d1e0f"),
     ("STRIPE_WEBHOOK_SECRETS", "whsec_kT8vQ2mZ1aB9xWq7,whsec_Zm2Qv8Tk9Ba1Wxq7"),
 ]
 

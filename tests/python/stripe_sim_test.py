@@ -2,8 +2,8 @@
 
     stripe_sim_test.py --base-url http://127.0.0.1:12111
 
-Owns what the library's users rely on: keys, errors, lists, webhooks. Deliberately absent: anything that the Rust tests
-of the simulator say better, such as time and restarts.
+Owns what the library's users rely on: keys, errors, lists, webhooks, and that it reads what the simulator answers.
+Deliberately absent: anything that the Rust tests of the simulator say better, such as restarts and arithmetic.
 """
 
 import argparse
@@ -170,6 +170,129 @@ class Money(StripeTest):
                 customer=customer.id, items=[{"price": price.id}], payment_behavior="error_if_incomplete"
             )
         self.assertEqual(stripe.Subscription.list(customer=customer.id, status="all").data, [])
+
+
+    def test_a_coupon_is_on_the_invoice(self):
+        customer, price = self.customer(), self.price(10_000)
+        coupon = stripe.Coupon.create(id=key(), percent_off=20, duration="forever", max_redemptions=1)
+        made = stripe.Subscription.create(
+            customer=customer.id,
+            items=[{"price": price.id}],
+            discounts=[{"coupon": coupon.id}],
+            expand=["latest_invoice", "discounts"],
+        )
+        invoice = made.latest_invoice
+        self.assertEqual((invoice.subtotal, invoice.total, invoice.amount_paid), (10_000, 8_000, 8_000))
+        self.assertEqual([amount.amount for amount in invoice.total_discount_amounts], [2_000])
+        self.assertEqual(made.discounts[0].source.coupon, coupon.id)
+        with self.assertRaises(stripe.InvalidRequestError) as exhausted:
+            stripe.Subscription.create(
+                customer=customer.id, items=[{"price": price.id}], discounts=[{"coupon": coupon.id}]
+            )
+        self.assertEqual(exhausted.exception.code, "coupon_expired")
+
+    def test_collection_is_paused_and_goes_on(self):
+        customer, price = self.customer(), self.price()
+        made = stripe.Subscription.create(customer=customer.id, items=[{"price": price.id}])
+        paused = stripe.Subscription.modify(made.id, pause_collection={"behavior": "void"})
+        self.assertEqual((paused.status, paused.pause_collection.behavior), ("active", "void"))
+        self.assertIsNone(stripe.Subscription.modify(made.id, pause_collection="").pause_collection)
+
+    def test_the_holder_confirms_with_his_bank(self):
+        intent = stripe.PaymentIntent.create(amount=1000, currency="usd")
+        waiting = stripe.PaymentIntent.confirm(
+            intent.id, payment_method="pm_card_authenticationRequired", return_url="https://app.acme.test/back"
+        )
+        self.assertEqual((waiting.status, waiting.next_action.type), ("requires_action", "redirect_to_url"))
+        control("POST", f"/stripe/payment_intents/{intent.id}/authenticate", {"succeed": False})
+        failed = stripe.PaymentIntent.retrieve(intent.id)
+        self.assertEqual(failed.last_payment_error.code, "payment_intent_authentication_failure")
+        stripe.PaymentIntent.confirm(intent.id, payment_method="pm_card_authenticationRequired")
+        control("POST", f"/stripe/payment_intents/{intent.id}/authenticate", {"succeed": True})
+        self.assertEqual(stripe.PaymentIntent.retrieve(intent.id).status, "succeeded")
+
+    def test_a_dispute_is_answered_with_evidence(self):
+        intent = stripe.PaymentIntent.create(
+            amount=1000, currency="usd", payment_method="pm_card_createDispute", confirm=True
+        )
+        dispute = stripe.Dispute.list(payment_intent=intent.id).data[0]
+        self.assertEqual((dispute.status, dispute.charge), ("needs_response", intent.latest_charge))
+        won = stripe.Dispute.modify(dispute.id, evidence={"uncategorized_text": "winning_evidence"})
+        self.assertEqual(won.status, "won")
+        self.assertTrue(stripe.Charge.retrieve(intent.latest_charge).disputed)
+
+    def test_a_checkout_session_is_completed_by_its_payer(self):
+        session = stripe.checkout.Session.create(
+            mode="subscription",
+            line_items=[{"price": self.price().id, "quantity": 1}],
+            success_url="https://app.acme.test/ok",
+            subscription_data={"metadata": {"mainstay_client_id": "c"}},
+        )
+        control(
+            "POST",
+            f"/stripe/checkout_sessions/{session.id}/complete",
+            {"payment_method": "pm_card_visa", "email": "payer@acme.test", "name": "Payer"},
+        )
+        done = stripe.checkout.Session.retrieve(session.id, expand=["subscription", "line_items"])
+        self.assertEqual((done.status, done.payment_status), ("complete", "paid"))
+        self.assertEqual(done.subscription.metadata["mainstay_client_id"], "c")
+        self.assertEqual(done.customer_details.email, "payer@acme.test")
+        open_one = stripe.checkout.Session.create(
+            mode="setup", currency="usd", success_url="https://app.acme.test/ok"
+        )
+        self.assertEqual(stripe.checkout.Session.expire(open_one.id).status, "expired")
+        link = stripe.PaymentLink.create(line_items=[{"price": self.price().id, "quantity": 1}])
+        opened = control("POST", f"/stripe/payment_links/{link.id}/open", {})
+        self.assertEqual(stripe.checkout.Session.retrieve(opened["id"]).payment_link, link.id)
+
+
+class Time(StripeTest):
+    def test_a_test_clock_renews_what_lives_by_it(self):
+        start, month = 1_700_000_000, 31 * 86_400
+        clock = stripe.test_helpers.TestClock.create(frozen_time=start, name="renewals")
+        customer = stripe.Customer.create(test_clock=clock.id, payment_method="pm_card_visa")
+        card = customer.list_payment_methods().data[0]
+        stripe.Customer.modify(customer.id, invoice_settings={"default_payment_method": card.id})
+        made = stripe.Subscription.create(customer=customer.id, items=[{"price": self.price().id}])
+        self.assertEqual((made.created, made.test_clock), (start, clock.id))
+        self.assertEqual(stripe.test_helpers.TestClock.advance(clock.id, frozen_time=start + month).status, "advancing")
+        while stripe.test_helpers.TestClock.retrieve(clock.id).status != "ready":
+            pass
+        invoices = list(stripe.Invoice.list(customer=customer.id).auto_paging_iter())
+        self.assertEqual([invoice.status for invoice in invoices], ["paid", "paid"])
+        self.assertEqual(invoices[0].created - start, 30 * 86_400)
+        self.assertTrue(stripe.test_helpers.TestClock.delete(clock.id).deleted)
+
+
+class Refusals(StripeTest):
+    def test_load_is_told_with_when_to_come_back(self):
+        fault(operation="customers.create", kind="status", value=429, count=1)
+        with self.assertRaises(stripe.RateLimitError) as limited:
+            stripe.Customer.create(idempotency_key=key())
+        self.assertEqual(limited.exception.headers["Retry-After"], "1")
+        self.assertEqual(limited.exception.headers["Stripe-Should-Retry"], "true")
+        fault(operation="customers.create", kind="lock_timeout", count=1)
+        with self.assertRaises(stripe.RateLimitError) as locked:
+            stripe.Customer.create(idempotency_key=key())
+        self.assertEqual(locked.exception.error.code, "lock_timeout")
+        fault(operation="customers.create", kind="lock_timeout", count=1)
+        # The library itself comes back, under the same key.
+        client = stripe.StripeClient("sk_test_simulator", base_addresses={"api": f"{BASE}/stripe"}, max_network_retries=2)
+        self.assertTrue(client.v1.customers.create().id.startswith("cus_"))
+
+
+class Events(StripeTest):
+    def test_events_are_listed_by_type_and_time_in_both_directions(self):
+        made = [stripe.Customer.create().id for _ in range(5)]
+        wanted = {"type": "customer.created", "limit": 2}
+        listed = [event.data.object.id for event in stripe.Event.list(**wanted).auto_paging_iter()]
+        self.assertEqual(listed[:5], made[::-1])
+        oldest = stripe.Event.list(type="customer.created", limit=5).data[-1]
+        newer = stripe.Event.list(types=["customer.created"], ending_before=oldest.id, limit=2)
+        self.assertEqual([event.data.object.id for event in newer.auto_paging_iter()], made[1:])
+        after = stripe.Event.list(types=["customer.created"], created={"gte": oldest.created}, delivery_success=True)
+        self.assertTrue(set(made) <= {event.data.object.id for event in after.auto_paging_iter()})
+        self.assertEqual(stripe.Event.list(created={"lt": 1000}).data, [])
 
 
 class Webhooks(StripeTest):

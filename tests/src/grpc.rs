@@ -101,9 +101,10 @@ pub async fn call(
     })
 }
 
-/// The service that serves a method. Events are taken and health is told by all; the first context stands for them.
+/// The service that serves a method. Events are taken, and health and queues told, by all; the first context stands for
+/// them.
 fn context_of(method: &MethodInfo) -> anyhow::Result<ServiceName> {
-    if matches!(method.context.as_str(), "events" | "health") {
+    if matches!(method.context.as_str(), "events" | "health" | "jobs") {
         Ok(ServiceName::Identity)
     } else {
         Ok(method.context.parse()?)

@@ -2,12 +2,16 @@
 //! outside has (REST, webhooks, the simulator's ledger, the commands). Deliberately absent: calls into
 //! the services' own code; a journey sees what a user sees, and the database only to prove that nothing moved.
 
+pub mod carried;
+pub mod chaos;
 pub mod fuzz;
 pub mod grpc;
 pub mod platform;
 pub mod rest;
+pub mod rush;
 pub mod sample;
 pub mod snapshot;
+pub mod stripe;
 pub mod world;
 
 pub use platform::{Platform, Starting};

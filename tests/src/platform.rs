@@ -8,7 +8,9 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
+use mainstay_db::local::{LocalOptions, LocalPostgres};
 use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
@@ -38,6 +40,39 @@ pub struct Platform {
     starting: Starting,
     /// How long the last start took, until everything answered.
     pub started_in: Duration,
+}
+
+/// A platform that is killed leaves its PostgreSQL running, so that a restart finds it. After the test nobody will: dozens of them
+/// would share the machine with the tests that follow.
+impl Drop for Platform {
+    fn drop(&mut self) {
+        let _ = self.child.start_kill();
+        let cluster = cluster(&self.data_dir);
+        let noted = cluster.join("pgdata/postmaster.pid");
+        let noted = std::fs::read_to_string(noted).unwrap_or_default();
+        if let Some(pid) = noted
+            .lines()
+            .next()
+            .filter(|pid| pid.parse::<u32>().is_ok())
+        {
+            let _ = std::process::Command::new("kill")
+                .args(["-QUIT", pid])
+                .status();
+        }
+        // What stands beside the binary stays for whoever looks into a failure; elsewhere nobody would find it.
+        if !cluster.starts_with(&self.data_dir) {
+            let _ = std::fs::remove_dir_all(cluster);
+        }
+    }
+}
+
+/// Where the cluster of a data directory is: elsewhere, if PostgreSQL's user could not reach it there.
+fn cluster(data_dir: &Path) -> PathBuf {
+    let here = data_dir.join("postgres");
+    match std::fs::read_to_string(here.join("elsewhere")) {
+        Ok(elsewhere) => PathBuf::from(elsewhere),
+        Err(_) => here,
+    }
 }
 
 /// The binary under test, built beside this one.
@@ -127,6 +162,51 @@ impl Platform {
         &self.data_dir
     }
 
+    /// Its private PostgreSQL, to be stopped and started under its feet.
+    pub async fn postgres(&self) -> anyhow::Result<LocalPostgres> {
+        let options = LocalOptions {
+            exclusive: false,
+            ..LocalOptions::new(&self.data_dir)
+        };
+        Ok(LocalPostgres::start(&options).await?)
+    }
+
+    /// One number out of its database, as the superuser sees it.
+    pub async fn count(&self, sql: &str) -> anyhow::Result<i64> {
+        let mut connection = PgConnection::connect(self.dev_text("/database_url")?).await?;
+        let counted = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()))
+            .fetch_one(&mut connection)
+            .await
+            .with_context(|| sql.to_owned())?;
+        connection.close().await?;
+        Ok(counted)
+    }
+
+    /// Pairs out of its database, as text; a missing value is empty.
+    pub async fn pairs(&self, sql: &str) -> anyhow::Result<Vec<(String, String)>> {
+        let mut connection = PgConnection::connect(self.dev_text("/database_url")?).await?;
+        let sql = format!(
+            "select coalesce(a::text, ''), coalesce(b::text, '') from ({sql}) as pairs (a, b)"
+        );
+        let pairs = sqlx::query_as(AssertSqlSafe(sql.clone()))
+            .fetch_all(&mut connection)
+            .await
+            .context(sql)?;
+        connection.close().await?;
+        Ok(pairs)
+    }
+
+    /// Runs statements in its database, as the superuser.
+    pub async fn execute(&self, sql: &str) -> anyhow::Result<()> {
+        let mut connection = PgConnection::connect(self.dev_text("/database_url")?).await?;
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))
+            .execute(&mut connection)
+            .await
+            .with_context(|| sql.to_owned())?;
+        connection.close().await?;
+        Ok(())
+    }
+
     /// The id of its process.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
@@ -170,6 +250,22 @@ impl Platform {
             .await?)
     }
 
+    /// One more of a role on the same database, beside the one that runs with everything else.
+    pub fn replica(&self, role: &str) -> anyhow::Result<Child> {
+        Command::new(binary()?)
+            .args(["serve", role, "--listen", "127.0.0.1:0", "--config"])
+            .arg(self.data_dir.join("settings.toml"))
+            .env_clear()
+            .envs(inherited())
+            .envs(self.starting.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("one more {role}"))
+    }
+
     /// Runs a command of the binary against this platform; its whole output.
     pub async fn command(&self, arguments: &[&str]) -> anyhow::Result<std::process::Output> {
         let output = Command::new(binary()?)
@@ -182,6 +278,33 @@ impl Platform {
             .await?;
         Ok(output)
     }
+}
+
+/// The simulators in a process of their own, which outlives whatever is killed beside it, and where they answer.
+pub async fn simulators(name: &str) -> anyhow::Result<(Child, String)> {
+    let folder = scratch(&format!("{name}-sandbox"))?;
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?
+        .local_addr()?
+        .port();
+    let address = format!("127.0.0.1:{port}");
+    let child = Command::new(binary()?)
+        .args(["serve", "sandbox", "--listen", &address])
+        .env("MAINSTAY_ENVIRONMENT", "development")
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .context("the simulators")?;
+    let url = format!("http://{address}");
+    let http = crate::rest::http()?;
+    crate::world::until("the simulators answer", async || {
+        let asked = http.get(format!("{url}/_/clock")).send().await;
+        Ok(asked.is_ok().then_some(()))
+    })
+    .await?;
+    Ok((child, url))
 }
 
 /// The environment that a process needs to find programs.
@@ -250,6 +373,8 @@ async fn launch(data_dir: &Path, starting: &Starting) -> anyhow::Result<(Child, 
         // What the person's shell has set is no part of the test.
         .env_clear()
         .envs(inherited())
+        // What a test does to the platform alerts nobody in the middle of it, unless it is about that.
+        .env("MAINSTAY_ESCALATION_HEALTH_SECONDS", "3600")
         .envs(starting.env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -1,9 +1,12 @@
 //! A REST client that keeps everything of an answer, also of a refusal.
 
-use std::{sync::OnceLock, time::Duration};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use serde_json::Value;
+use tokio::sync::Mutex;
 
 /// Requests with one credential.
 #[derive(Clone)]
@@ -93,6 +96,59 @@ impl Rest {
         self.http
             .request(verb, format!("{}{path}", self.base))
             .bearer_auth(&self.key)
+    }
+}
+
+/// A client that asks until it knows what was done, under one key, whoever dies meanwhile.
+pub struct Patient {
+    gateway: Mutex<Rest>,
+    requests: AtomicU64,
+    repeats: AtomicU64,
+}
+
+impl Patient {
+    /// At this gateway.
+    pub fn new(gateway: Rest) -> Self {
+        Self {
+            gateway: Mutex::new(gateway),
+            requests: AtomicU64::new(0),
+            repeats: AtomicU64::new(0),
+        }
+    }
+
+    /// The gateway was started anew, perhaps elsewhere.
+    pub async fn turn_to(&self, gateway: Rest) {
+        *self.gateway.lock().await = gateway;
+    }
+
+    /// Requests so far, and how many of them were repeats.
+    pub fn told(&self) -> (u64, u64) {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (read(&self.requests), read(&self.repeats))
+    }
+
+    /// Asks until there is an answer that says what was done.
+    pub async fn ask(&self, path: &str, body: &Value, key: &str) -> anyhow::Result<Answer> {
+        let until = Instant::now() + Duration::from_secs(300);
+        let mut pace = tokio::time::interval(Duration::from_millis(300));
+        loop {
+            pace.tick().await;
+            let gateway = self.gateway.lock().await.clone();
+            self.requests.fetch_add(1, Ordering::Relaxed);
+            match gateway.post_once(path, body, key).await {
+                Ok(answer)
+                    if answer.status < 500
+                        && answer.status != 429
+                        && answer.code() != "idempotency_in_flight" =>
+                {
+                    return Ok(answer);
+                }
+                last => {
+                    ensure!(Instant::now() < until, "no answer to {path}: {last:?}");
+                    self.repeats.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
     }
 }
 

@@ -120,6 +120,12 @@ pub fn request(method: &MethodInfo, binding: &Binding, ids: &Ids, unique: &str) 
             } else {
                 query.push(format!("{name}={id}"));
             }
+        } else if has_body && field.is_map() && name == "variables" {
+            // What the template needs that the example of `template` names.
+            body.insert(name, json!({"business_name": "Acme"}));
+        } else if has_body && name == "always_closed" {
+            // A week may be left out only with this.
+            body.insert(name, json!(true));
         } else if has_body && (is_required(&field) || has_example(&field)) {
             body.insert(name, value(&field, unique, 0));
         }
@@ -158,7 +164,16 @@ fn single(field: &FieldDescriptor, unique: &str, depth: usize) -> Value {
         })
         .unwrap_or(0);
     let example = text("example");
+    let known = rules.as_ref().and_then(|rules| {
+        let known = rules.get_field_by_name("one_of")?;
+        Some(known.as_list()?.first()?.as_str()?.to_owned())
+    });
+    let least = rules
+        .as_ref()
+        .and_then(|rules| rules.get_field_by_name("min")?.as_i64())
+        .unwrap_or(0);
     match field.kind() {
+        Kind::String if known.is_some() => json!(known),
         Kind::String if field.name() == "email" || format == 1 => {
             json!(format!("{unique}@walls.test"))
         }
@@ -171,8 +186,11 @@ fn single(field: &FieldDescriptor, unique: &str, depth: usize) -> Value {
         Kind::String if field.name() == "name" => json!(format!("walls {unique}")),
         Kind::String if example.is_empty() => json!(format!("walls {unique}")),
         Kind::String => json!(example),
-        Kind::Int32 | Kind::Int64 => json!(example.parse::<i64>().unwrap_or(1)),
+        Kind::Int32 | Kind::Int64 => json!(example.parse::<i64>().unwrap_or(least.max(1))),
+        Kind::Double => json!(example.parse::<f64>().unwrap_or(1.0)),
         Kind::Bool => json!(false),
+        // Asked for only where an appointment ends, and `booked`, the first, is no end.
+        Kind::Enum(kind) if kind.name() == "AppointmentState" => json!("kept"),
         Kind::Enum(kind) => {
             let prefix = format!("{}_", screaming(kind.name()));
             let first = kind.values().find(|value| value.number() == 1);
@@ -181,6 +199,9 @@ fn single(field: &FieldDescriptor, unique: &str, depth: usize) -> Value {
                 .unwrap_or_default();
             json!(name.strip_prefix(&prefix).unwrap_or(&name).to_lowercase())
         }
+        Kind::Message(inner) if inner.full_name() == "google.protobuf.Timestamp" => {
+            json!("2031-05-01T15:00:00Z")
+        }
         Kind::Message(inner) if depth < 6 => message(&inner, unique, depth + 1),
         _ => Value::Null,
     }
@@ -188,7 +209,8 @@ fn single(field: &FieldDescriptor, unique: &str, depth: usize) -> Value {
 
 fn message(inner: &MessageDescriptor, unique: &str, depth: usize) -> Value {
     let mut object = Map::new();
-    for field in inner.fields().filter(is_required) {
+    let sampled = |field: &FieldDescriptor| is_required(field) || has_example(field);
+    for field in inner.fields().filter(sampled) {
         object.insert(field.name().to_owned(), value(&field, unique, depth));
     }
     Value::Object(object)

@@ -58,6 +58,43 @@ enum Task {
         #[arg(long, default_value_t = 700)]
         examples: u32,
     },
+    /// Kills coordinators while clients subscribe, change their mind and cancel, and writes docs/reports/chaos.md.
+    Chaos {
+        /// Replays what was left to chance.
+        #[arg(long, default_value_t = 20_261_121)]
+        seed: u64,
+        /// Clients that live through it.
+        #[arg(long, default_value_t = 500)]
+        clients: u64,
+        /// Processes to kill, at least.
+        #[arg(long, default_value_t = 100)]
+        kills: u64,
+    },
+    /// Kills dispatchers while scheduled messages leave, and writes docs/reports/messages.md.
+    Messages {
+        /// Replays what was left to chance.
+        #[arg(long, default_value_t = 20_261_121)]
+        seed: u64,
+        /// Messages to schedule.
+        #[arg(long, default_value_t = 10_000)]
+        messages: u64,
+        /// Processes to kill while they leave, at least.
+        #[arg(long, default_value_t = 30)]
+        kills: u64,
+    },
+    /// Delivers 100,000 generated events of Stripe's thrice and shuffled, loses some and recovers them, compares with the
+    /// simulated Stripe, and writes docs/reports/stripe-events.md.
+    StripeEvents {
+        /// Events at Stripe.
+        #[arg(long, default_value_t = 100_000)]
+        events: u64,
+        /// Clients, each with a subscription.
+        #[arg(long, default_value_t = 2_000)]
+        clients: u64,
+        /// Replays a run.
+        #[arg(long, default_value_t = 20_261_121)]
+        seed: u64,
+    },
 }
 
 #[tokio::main]
@@ -70,7 +107,22 @@ async fn main() -> Result<()> {
             sqlx_metadata::write(&arguments.data_dir, &package, check).await
         }
         Task::Migrate { direction } => database::migrate(&arguments.data_dir, direction).await,
-        Task::Bench => long::bench(),
+        Task::Bench => long::bench().await,
         Task::Fuzz { seed, examples } => long::fuzz(seed, examples),
+        Task::Chaos {
+            seed,
+            clients,
+            kills,
+        } => long::chaos(seed, clients, kills),
+        Task::Messages {
+            seed,
+            messages,
+            kills,
+        } => long::messages(seed, messages, kills),
+        Task::StripeEvents {
+            events,
+            clients,
+            seed,
+        } => long::stripe_events(events, clients, seed),
     }
 }

@@ -80,6 +80,14 @@ fn compile(
         .current_dir(root())
         .env("SQLX_OFFLINE", "false")
         .envs(urls.iter().cloned());
+    // What cargo told this program about itself. Build scripts watch some of it (ring's does): handed on, it would rebuild
+    // half of the dependencies here, and again in whatever build comes next.
+    for (name, _) in std::env::vars_os() {
+        let about_us = name.to_string_lossy();
+        if about_us.starts_with("CARGO_PKG_") || about_us.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
     if let Some(into) = into {
         command.env("SQLX_OFFLINE_DIR", into);
     }

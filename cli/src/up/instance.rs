@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::simulators::{self, Simulators};
-use super::{UpArgs, announce, demo_data, postgres, sources};
+use super::{UpArgs, announce, demo_accounts, demo_data, postgres, sources};
 use crate::api::Api;
 use crate::data_dir::{DataDir, write_private};
 use crate::dev_file::{DevFile, DevOwner};
@@ -100,13 +100,22 @@ impl Instance {
             false => simulated,
             true => sources::Supplied::new(data_dir, &gateway_url),
         };
-        let supplied = supplied.roles(&listening.addresses, &credentials, &mut secrets)?;
+        let model_key = demo_accounts::model_key(&mut secrets);
+        let supplied = supplied
+            .simulated_carriers(&sandbox_url, &model_key)
+            .roles(&listening.addresses, &credentials, &mut secrets)?;
         // Kept before anything is made with them.
         secrets.keep(data_dir)?;
         ports.keep(data_dir)?;
         write_private(&data_dir.settings(), &supplied.file())?;
         let config = settings::load(&crate::config::everything(), supplied.sources(file))?;
         let common = Common::read(&config, "mainstay");
+        // Before the roles: escalation tells its people how the platform stands.
+        let agency = demo_data::agency(&config, &common, &mut secrets).await?;
+        secrets.keep(data_dir)?;
+        let supplied = supplied.operated_by(&agency.agency_id);
+        write_private(&data_dir.settings(), &supplied.file())?;
+        let config = settings::load(&crate::config::everything(), supplied.sources(file))?;
         self.start_roles(&config, &common, listening.listeners)
             .await?;
         self.until_ready().await?;
@@ -120,8 +129,6 @@ impl Instance {
         let webhooks = format!("{gateway_url}/webhooks/stripe");
         simulators::register_webhook(&sandbox_url, &stripe.endpoint, &webhooks, &webhook_secret)
             .await?;
-        let agency = demo_data::agency(&config, &common, &mut secrets).await?;
-        secrets.keep(data_dir)?;
         let mut dev = DevFile {
             console_url: None,
             docs_url: format!("{gateway_url}/docs"),
@@ -143,8 +150,11 @@ impl Instance {
             gateway_url,
         };
         if !args.no_demo {
-            dev.clients = vec![demo_data::client(&Api::with(dev.clone())?, &mut secrets).await?];
+            let api = Api::with(dev.clone())?;
+            let client = demo_data::client(&api, &mut secrets).await?;
             secrets.keep(data_dir)?;
+            let twilio = demo_accounts::ensure(&api, &client.id, &mut secrets, data_dir).await?;
+            (dev.clients, dev.twilio) = (vec![client], Some(twilio));
         }
         dev.write(data_dir)?;
         announce::print(&dev, data_dir, &args.data_dir, started.elapsed());

@@ -4,7 +4,7 @@
 use anyhow::Context;
 use mainstay_runtime::Shutdown;
 use mainstay_sandbox::{Sandbox, SandboxConfig};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use crate::data_dir::DataDir;
@@ -95,4 +95,27 @@ pub async fn register_webhook(
         "the simulators refused the webhook address: {status} {body}"
     );
     Ok(())
+}
+
+/// Tells the simulators something of their own side, below `/_/`, and gives their answer.
+///
+/// # Errors
+/// When they do not answer, or refuse.
+pub async fn tell(sandbox_url: &str, path: &str, body: &Value) -> anyhow::Result<Value> {
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(std::time::Duration::from_secs(10))
+        .build()?;
+    let answer = http.post(format!("{sandbox_url}{path}")).json(body).send().await.advise(
+        format!("the simulators at {sandbox_url} do not answer"),
+        "start them with `mainstay serve sandbox`, or unset SANDBOX_URL so that `up` starts its own",
+    )?;
+    let status = answer.status();
+    let text = answer.text().await.unwrap_or_default();
+    anyhow::ensure!(
+        status.is_success(),
+        "the simulators refused {path}: {status} {text}"
+    );
+    serde_json::from_str(&text)
+        .with_context(|| format!("{path} answered something that is not JSON"))
 }

@@ -7,7 +7,9 @@ use std::path::Path;
 
 use anyhow::Context;
 use mainstay_db::bootstrap::ServiceCredentials;
-use mainstay_integrations::config::STRIPE_WEBHOOK_SECRETS;
+use mainstay_escalation::config as escalation;
+use mainstay_integrations::config::{MASTER_KEYS, STRIPE_WEBHOOK_SECRETS};
+use mainstay_messaging::config as messaging;
 use mainstay_providers::stripe;
 use mainstay_rpc::ServiceKey;
 use mainstay_rpc::config::{TRUSTED_KEYS, role, url};
@@ -46,6 +48,31 @@ impl Supplied {
             (&stripe::SECRET_KEY, secrets.secret_key.clone()),
             (&STRIPE_WEBHOOK_SECRETS, secrets.webhook_secret.clone()),
         ]);
+        self
+    }
+
+    /// The simulated carriers of messages, whose accounts are integrations' to know, and the simulated model.
+    pub fn simulated_carriers(mut self, sandbox_url: &str, model_key: &str) -> Self {
+        self.0.extend([
+            (&messaging::TWILIO_API_BASE, format!("{sandbox_url}/twilio")),
+            (&messaging::RESEND_API_BASE, format!("{sandbox_url}/resend")),
+            (
+                &messaging::SENDGRID_API_BASE,
+                format!("{sandbox_url}/sendgrid"),
+            ),
+            (
+                &messaging::OPENAI_API_BASE,
+                format!("{sandbox_url}/openai/v1"),
+            ),
+            (&messaging::OPENAI_API_KEY, model_key.to_owned()),
+        ]);
+        self
+    }
+
+    /// Whose people hear of the platform itself.
+    pub fn operated_by(mut self, agency: &str) -> Self {
+        self.0
+            .push((&escalation::OPERATOR_AGENCY, agency.to_owned()));
         self
     }
 
@@ -96,6 +123,8 @@ impl Supplied {
             self.0.push((&own.drain, "0".to_owned()));
         }
         self.0.push((&TRUSTED_KEYS, trusted.join(",")));
+        let master = format!("first:{}", secrets.hex(MASTER_KEYS.name));
+        self.0.push((&MASTER_KEYS, master));
         let known: Vec<&str> = self.0.iter().map(|(setting, _)| setting.name).collect();
         let unknown = |setting: &&'static Setting| !known.contains(&setting.name);
         let made = secrets.for_settings(

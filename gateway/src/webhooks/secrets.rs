@@ -1,9 +1,9 @@
-//! The secrets that webhooks are verified with: asked of integrations, kept for five seconds, asked again
+//! The secrets that webhooks are verified with, and what else is told with them: asked of integrations, kept for five seconds, asked again
 //! at once (but at most once a second) when a signature fails, since a secret may just have been rotated.
 //! Deliberately absent: a fall-back. Without secrets nothing verifies.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -35,6 +35,10 @@ pub struct Known {
     pub secrets: Vec<String>,
     /// The account they stand for.
     pub account: String,
+    /// For forms: the origins that they may come from.
+    pub allowed_origins: Vec<String>,
+    /// For Twilio: where calls are put through to, by the number that is called.
+    pub call_forwards: BTreeMap<String, String>,
     asked_at: Instant,
 }
 
@@ -128,6 +132,8 @@ impl Secrets {
         Ok(Known {
             secrets: answer.secrets,
             account: answer.account,
+            allowed_origins: answer.allowed_origins,
+            call_forwards: answer.call_forwards,
             asked_at: Instant::now(),
         })
     }

@@ -1,41 +1,31 @@
 //! Stripe's webhooks: `Stripe-Signature` over the raw bytes (https://docs.stripe.com/webhooks/signature).
 //! Deliberately absent: reading the event beyond its id and type, and only after it verified.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use axum::{
-    Extension, Json,
-    extract::{Path, Request, State, rejection::PathRejection},
-    response::{IntoResponse as _, Response},
+    Extension,
+    extract::{Request, State},
+    response::Response,
 };
 use bytes::Bytes;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use http::{HeaderMap, HeaderName, header};
-use mainstay_proto::{
-    errors::v1::{ErrorReason, FieldViolation},
-    integrations::v1::Webhook,
-};
+use http::{HeaderMap, HeaderName, header, request::Parts};
 use serde::Deserialize;
-use serde_json::json;
-use sha2::Sha256;
 
+use super::receive::{
+    Event, Scheme, Token, answered, check_time, receive, received, refused, signs, token,
+    unreadable,
+};
+use super::secrets::Known;
 use crate::{
     app::Gateway,
     refusal::Refusal,
-    rest::read_bounded,
-    trace::{Route, Traceparent, header_text},
+    trace::{Traceparent, header_text},
 };
 
-const PROVIDER: &str = "stripe";
 const SIGNATURE: HeaderName = HeaderName::from_static("stripe-signature");
-/// How far the signed time may lie from ours, either way.
-const TOLERANCE: Duration = Duration::from_secs(300);
 /// The most signatures of one webhook that are looked at: Stripe sends one for each active secret.
 const MOST_SIGNATURES: usize = 16;
-const MOST_KEY_CHARS: usize = 255;
 
 /// `POST /webhooks/stripe`
 pub async fn platform(
@@ -43,93 +33,25 @@ pub async fn platform(
     Extension(traceparent): Extension<Traceparent>,
     request: Request,
 ) -> Response {
-    routed(
-        &gateway,
-        "/webhooks/stripe",
-        receive(&gateway, "", traceparent, request).await,
-    )
+    let answer = receive(&gateway, "", traceparent, request, Signature::read).await;
+    let answer = answer.map(|_| received());
+    answered(&gateway, Signature::PROVIDER, "/webhooks/stripe", answer)
 }
 
 /// `POST /webhooks/stripe/{endpoint_token}`
 pub async fn endpoint(
     State(gateway): State<Arc<Gateway>>,
-    token: Result<Path<String>, PathRejection>,
+    given: Token,
     Extension(traceparent): Extension<Traceparent>,
     request: Request,
 ) -> Response {
-    let answer = match token {
-        Ok(Path(token)) if (1..=255).contains(&token.len()) => {
-            receive(&gateway, &token, traceparent, request).await
-        }
-        _ => Err(refused("There is no such endpoint.")),
+    let answer = match token(given) {
+        Ok(token) => receive(&gateway, &token, traceparent, request, Signature::read).await,
+        Err(refusal) => Err(refusal),
     };
-    routed(&gateway, "/webhooks/stripe/{endpoint_token}", answer)
-}
-
-fn routed(gateway: &Gateway, route: &str, answer: Result<Response, Refusal>) -> Response {
-    if let Err(refusal) = &answer
-        && refusal.reason == ErrorReason::SignatureInvalid
-    {
-        gateway.webhooks.note_refused(PROVIDER);
-    }
-    let mut response = answer.unwrap_or_else(Refusal::into_response);
-    response.extensions_mut().insert(Route(route.to_owned()));
-    response
-}
-
-async fn receive(
-    gateway: &Gateway,
-    endpoint: &str,
-    Traceparent(traceparent): Traceparent,
-    request: Request,
-) -> Result<Response, Refusal> {
-    let _place = gateway.webhook_place()?;
-    let (head, body) = request.into_parts();
-    // Before the body: without a signature there is nothing to read it for.
-    let signature = Signature::read(&head.headers)?;
-    signature.check_time(SystemTime::now())?;
-    let body = read_bounded(body, gateway.settings.body_max_bytes).await?;
-    let account = verify(gateway, endpoint, &signature, &body).await?;
-    let event = Event::read(&body)?;
-    gateway
-        .webhooks
-        .intake
-        .store(Webhook {
-            provider: PROVIDER.to_owned(),
-            account,
-            event_key: event.id,
-            r#type: event.kind,
-            content_type: header_text(&head.headers, &header::CONTENT_TYPE)
-                .filter(|kind| kind.len() <= 255)
-                .unwrap_or("application/json")
-                .to_owned(),
-            body: body.into(),
-            received_at: Some(now(gateway)),
-            traceparent: Some(traceparent),
-        })
-        .await?;
-    Ok(Json(json!({"received": true})).into_response())
-}
-
-async fn verify(
-    gateway: &Gateway,
-    endpoint: &str,
-    signature: &Signature,
-    body: &Bytes,
-) -> Result<String, Refusal> {
-    let secrets = &gateway.webhooks.secrets;
-    let mut known = secrets.of(PROVIDER, endpoint).await?;
-    if !signature.verifies(&known.secrets, body) {
-        known = secrets.again(PROVIDER, endpoint).await?;
-        if !signature.verifies(&known.secrets, body) {
-            return Err(refused("No signature in Stripe-Signature verifies."));
-        }
-    }
-    Ok(if known.account.is_empty() {
-        "default".to_owned()
-    } else {
-        known.account.clone()
-    })
+    let route = "/webhooks/stripe/{endpoint_token}";
+    let answer = answer.map(|_| received());
+    answered(&gateway, Signature::PROVIDER, route, answer)
 }
 
 /// A parsed `Stripe-Signature`.
@@ -137,12 +59,18 @@ async fn verify(
 struct Signature {
     /// As it was signed.
     timestamp: String,
-    seconds: u64,
     v1: Vec<Vec<u8>>,
+    content_type: String,
 }
 
 impl Signature {
-    fn read(headers: &HeaderMap) -> Result<Self, Refusal> {
+    fn read(head: &Parts) -> Result<Self, Refusal> {
+        let (signature, signed_at) = Self::of(&head.headers)?;
+        check_time(signed_at)?;
+        Ok(signature)
+    }
+
+    fn of(headers: &HeaderMap) -> Result<(Self, u64), Refusal> {
         let text = header_text(headers, &SIGNATURE)
             .ok_or_else(|| refused("The request has no Stripe-Signature header."))?;
         let mut timestamp = None;
@@ -164,80 +92,44 @@ impl Signature {
         if v1.is_empty() {
             return Err(malformed());
         }
-        Ok(Self {
+        let signature = Self {
             timestamp: timestamp.to_owned(),
-            seconds,
             v1,
+            content_type: header_text(headers, &header::CONTENT_TYPE)
+                .filter(|kind| kind.len() <= 255)
+                .unwrap_or("application/json")
+                .to_owned(),
+        };
+        Ok((signature, seconds))
+    }
+}
+
+impl Scheme for Signature {
+    const PROVIDER: &'static str = "stripe";
+
+    fn verifies(&self, known: &Known, body: &[u8]) -> bool {
+        known.secrets.iter().any(|secret| {
+            let parts = [self.timestamp.as_bytes(), b".", body];
+            signs(secret.as_bytes(), &parts, &self.v1)
         })
     }
 
-    // Wall time, never the platform's clock: a shifted clock must not let old signatures in.
-    fn check_time(&self, now: SystemTime) -> Result<(), Refusal> {
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        if now.abs_diff(self.seconds) > TOLERANCE.as_secs() {
-            return Err(refused(
-                "The signature's time is more than 300 seconds from now.",
-            ));
-        }
-        Ok(())
-    }
-
-    fn verifies(&self, secrets: &[String], body: &[u8]) -> bool {
-        secrets.iter().any(|secret| {
-            let Ok(mac) = Hmac::<Sha256>::new_from_slice(secret.as_bytes()) else {
-                return false;
-            };
-            let mac = mac
-                .chain_update(self.timestamp.as_bytes())
-                .chain_update(b".")
-                .chain_update(body);
-            // `verify_slice` compares in constant time.
-            self.v1
-                .iter()
-                .any(|given| mac.clone().verify_slice(given).is_ok())
-        })
+    fn events(&self, body: Bytes) -> Result<Vec<Event>, Refusal> {
+        let filed: Filed = serde_json::from_slice(&body)
+            .map_err(|_| unreadable("the body is not a Stripe event: JSON with `id` and `type`"))?;
+        Ok(vec![Event {
+            key: filed.id,
+            kind: filed.kind,
+            content_type: self.content_type.clone(),
+            body,
+        }])
     }
 }
 
 /// What the inbox files an event by.
 #[derive(Deserialize)]
-struct Event {
+struct Filed {
     id: String,
     #[serde(rename = "type")]
     kind: String,
-}
-
-impl Event {
-    fn read(body: &[u8]) -> Result<Self, Refusal> {
-        let wrong = |message: &str| {
-            Refusal::invalid(vec![FieldViolation {
-                field: String::new(),
-                message: message.to_owned(),
-            }])
-        };
-        let event: Event = serde_json::from_slice(body)
-            .map_err(|_| wrong("the body is not a Stripe event: JSON with `id` and `type`"))?;
-        for text in [&event.id, &event.kind] {
-            let usable = (1..=MOST_KEY_CHARS).contains(&text.chars().count())
-                && !text.chars().any(char::is_control);
-            if !usable {
-                return Err(wrong(
-                    "the event's `id` and `type` must have 1 to 255 characters",
-                ));
-            }
-        }
-        Ok(event)
-    }
-}
-
-fn refused(detail: &str) -> Refusal {
-    Refusal::new(ErrorReason::SignatureInvalid, detail)
-}
-
-fn now(gateway: &Gateway) -> prost_types::Timestamp {
-    let now = gateway.clock.now();
-    prost_types::Timestamp {
-        seconds: now.timestamp(),
-        nanos: i32::try_from(now.timestamp_subsec_nanos()).unwrap_or_default(),
-    }
 }

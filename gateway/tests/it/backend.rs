@@ -1,6 +1,7 @@
 //! What stands behind the gateway in its tests: services that do as a plan's name or a client's id says.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -50,8 +51,14 @@ pub struct Backend {
     pub secret_asks: AtomicUsize,
     /// The secrets.
     pub secrets: Mutex<Vec<String>>,
+    /// Those of other endpoints, by provider and token.
+    pub endpoints: Mutex<BTreeMap<(String, String), integrations::ListVerificationSecretsResponse>>,
     /// Whether the webhook store is down.
     pub store_down: std::sync::atomic::AtomicBool,
+    /// While true, the store answers nobody.
+    pub store_held: tokio::sync::watch::Sender<bool>,
+    /// How many webhooks have arrived at the store, answered or not.
+    pub arrived_at_store: tokio::sync::watch::Sender<usize>,
     /// Told when a plan called `wait` has arrived.
     pub arrived: Notify,
     /// Lets plans called `wait` go on.
@@ -78,7 +85,10 @@ impl Backend {
             batches: Mutex::default(),
             secret_asks: AtomicUsize::new(0),
             secrets: Mutex::new(vec!["whsec_first".to_owned()]),
+            endpoints: Mutex::default(),
             store_down: false.into(),
+            store_held: tokio::sync::watch::Sender::new(false),
+            arrived_at_store: tokio::sync::watch::Sender::new(0),
             arrived: Notify::new(),
             go_on: Notify::new(),
         }
@@ -228,6 +238,9 @@ impl PlanService for Fake {
                     .retry_after(7)
                     .into());
             }
+            "too late" => {
+                return Err(Problem::unauthenticated("The credential does not hold.").into());
+            }
             "wait" => {
                 self.0.arrived.notify_one();
                 self.0.go_on.notified().await;
@@ -296,6 +309,36 @@ impl SubscriptionService for Fake {
     ) -> Answer<billing::ListSubscriptionsResponse> {
         Ok(Response::new(billing::ListSubscriptionsResponse::default()))
     }
+    async fn cancel_subscription(
+        &self,
+        _: Request<billing::CancelSubscriptionRequest>,
+    ) -> Answer<billing::Subscription> {
+        Err(Status::unimplemented("not in these tests"))
+    }
+    async fn pause_subscription(
+        &self,
+        _: Request<billing::PauseSubscriptionRequest>,
+    ) -> Answer<billing::Subscription> {
+        Err(Status::unimplemented("not in these tests"))
+    }
+    async fn resume_subscription(
+        &self,
+        _: Request<billing::ResumeSubscriptionRequest>,
+    ) -> Answer<billing::Subscription> {
+        Err(Status::unimplemented("not in these tests"))
+    }
+    async fn reactivate_subscription(
+        &self,
+        _: Request<billing::ReactivateSubscriptionRequest>,
+    ) -> Answer<billing::Subscription> {
+        Err(Status::unimplemented("not in these tests"))
+    }
+    async fn confirm_payment_intent(
+        &self,
+        _: Request<billing::ConfirmPaymentIntentRequest>,
+    ) -> Answer<billing::Subscription> {
+        Err(Status::unimplemented("not in these tests"))
+    }
 }
 
 #[tonic::async_trait]
@@ -308,6 +351,14 @@ impl WebhookIntakeService for Fake {
             return Err(Problem::unavailable("the database is away").into());
         }
         let webhooks = request.into_inner().webhooks;
+        let arriving = webhooks.len();
+        self.0
+            .arrived_at_store
+            .send_modify(|arrived| *arrived += arriving);
+        let mut held = self.0.store_held.subscribe();
+        held.wait_for(|held| !held)
+            .await
+            .map_err(|_| Status::internal("the test has ended"))?;
         // One bad webhook spoils its batch, as a constraint would.
         if webhooks
             .iter()
@@ -333,17 +384,31 @@ impl WebhookIntakeService for Fake {
         request: Request<integrations::ListVerificationSecretsRequest>,
     ) -> Answer<integrations::ListVerificationSecretsResponse> {
         self.0.secret_asks.fetch_add(1, Ordering::SeqCst);
-        match request.into_inner().endpoint_token.as_str() {
+        let request = request.into_inner();
+        if let Some(known) = self
+            .0
+            .endpoints
+            .lock()
+            .expect("a lock")
+            .get(&(request.provider.clone(), request.endpoint_token.clone()))
+        {
+            return Ok(Response::new(known.clone()));
+        }
+        match request.endpoint_token.as_str() {
             "" => Ok(Response::new(
                 integrations::ListVerificationSecretsResponse {
                     secrets: self.0.secrets.lock().expect("a lock").clone(),
                     account: String::new(),
+                    allowed_origins: Vec::new(),
+                    ..Default::default()
                 },
             )),
             "tok_known" => Ok(Response::new(
                 integrations::ListVerificationSecretsResponse {
                     secrets: vec!["whsec_endpoint".to_owned()],
                     account: "acct_7".to_owned(),
+                    allowed_origins: Vec::new(),
+                    ..Default::default()
                 },
             )),
             _ => Err(Problem::not_found("endpoint").into()),

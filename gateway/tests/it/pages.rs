@@ -1,4 +1,4 @@
-//! Documentation.
+//! Documentation, and the page of whoever wants no more mail.
 
 use crate::harness::{send, start};
 
@@ -18,6 +18,34 @@ async fn every_problem_type_leads_to_its_page() {
     send(gateway.anonymous("GET", "/problems/%ff"))
         .await
         .assert_problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn somebody_who_unsubscribes_is_shown_a_page_whatever_happens() {
+    let gateway = start().await;
+    let answer = async |verb: &str, token: &str, body: &'static str| {
+        let request = gateway.anonymous(verb, &format!("/unsubscribe/{token}"));
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        send(request.body(body)).await
+    };
+    let (yes, long) = ("List-Unsubscribe=One-Click", "x".repeat(201));
+    // Messaging is not there in these tests.
+    for (verb, token, body, status) in [
+        ("GET", "token", "", 503),
+        ("POST", "token", yes, 503),
+        ("POST", "token", "", 400),
+        ("GET", long.as_str(), "", 404),
+        ("POST", long.as_str(), yes, 404),
+        ("GET", "%ff", "", 404),
+    ] {
+        let page = answer(verb, token, body).await;
+        assert_eq!(page.status, status, "{verb} {token} {body}");
+        assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+        assert_eq!(page.header("cache-control"), "no-store");
+        assert_eq!(page.header("x-robots-tag"), "noindex");
+        assert_eq!(page.header("retry-after").is_empty(), status != 503);
+        assert!(!page.text.contains(token), "{}", page.text);
+    }
 }
 
 #[tokio::test]

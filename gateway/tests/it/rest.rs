@@ -127,6 +127,27 @@ async fn a_services_refusal_keeps_its_reason_words_and_typed_detail() {
 }
 
 #[tokio::test]
+async fn a_service_that_came_too_late_to_look_at_a_good_credential_is_no_401() {
+    let gateway = start().await;
+    let answer = send(gateway.owner("POST", "/v1/plans").json(&plan("too late"))).await;
+    answer.assert_problem(503, "unavailable");
+    assert_eq!(answer.header("retry-after"), "1");
+}
+
+#[tokio::test]
+async fn an_if_match_that_is_no_etag_is_named_also_when_it_is_no_text() {
+    let gateway = start().await;
+    let change = json!({"name": "Acme & Co"});
+    for wrong in [&b"v 1"[..], b"\xd7\xf8", b""] {
+        let header = http::HeaderValue::from_bytes(wrong).expect("a header");
+        let request = gateway.owner("PATCH", &format!("/v1/clients/{CLIENT}"));
+        let answer = send(request.header("if-match", header).json(&change)).await;
+        answer.assert_problem(400, "invalid_request");
+        assert_eq!(answer.json["errors"][0]["field"], "If-Match");
+    }
+}
+
+#[tokio::test]
 async fn a_bug_carries_only_the_trace_id() {
     let gateway = start().await;
     for (verb, path, body) in [

@@ -14,7 +14,6 @@ use std::{
     time::Duration,
 };
 
-use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use account::Account;
@@ -305,8 +304,8 @@ fn starting(error: &sqlx::Error) -> bool {
         .is_some_and(|code| code == "57P03")
 }
 
-/// The directory of the cluster: below the data directory where the server's user can reach that, else in a public place
-/// under a name that follows from the data directory.
+/// The directory of the cluster: below the data directory where the server's user can reach that, else a new one in a public
+/// place. Which one is noted in the data directory and nowhere else, so that an empty directory never finds an old cluster.
 async fn locate(
     data_dir: &Path,
     account: &Account,
@@ -316,18 +315,40 @@ async fn locate(
     let data_dir = data_dir.canonicalize().map_err(file_error(data_dir))?;
     let here = data_dir.join("postgres");
     fs::create_dir_all(&here).map_err(file_error(&here))?;
-    if account.can_reach(&here).await? {
-        return Ok(here);
-    }
-    let name = hex::encode(&Sha256::digest(data_dir.to_string_lossy().as_bytes())[..8]);
-    let fallback = Path::new("/var/lib/mainstay").join(name);
-    fs::create_dir_all(&fallback).map_err(file_error(&fallback))?;
+    let elsewhere = match fs::read_to_string(here.join(ELSEWHERE)) {
+        Ok(noted) => PathBuf::from(noted),
+        Err(_) if account.can_reach(&here).await? => return Ok(here),
+        Err(_) => note_elsewhere(&here)?,
+    };
+    fs::create_dir_all(&elsewhere).map_err(file_error(&elsewhere))?;
     notices.push(format!(
         "PostgreSQL's user cannot reach {}: its data is in {}",
         here.display(),
-        fallback.display()
+        elsewhere.display()
     ));
-    Ok(fallback)
+    Ok(elsewhere)
+}
+
+/// In the data directory: where the cluster is instead.
+const ELSEWHERE: &str = "elsewhere";
+
+/// Of several that start at once, the first one says where.
+fn note_elsewhere(here: &Path) -> Result<PathBuf, LocalError> {
+    let name = hex::encode(rand::random::<[u8; 8]>());
+    let elsewhere = Path::new("/var/lib/mainstay").join(&name);
+    let unfinished = here.join(format!("{ELSEWHERE}.{name}"));
+    write_private(&unfinished, &elsewhere.to_string_lossy())?;
+    let note = here.join(ELSEWHERE);
+    let linked = fs::hard_link(&unfinished, &note);
+    fs::remove_file(&unfinished).map_err(file_error(&unfinished))?;
+    match linked {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(file_error(&note)(error))
+        }
+        _ => Ok(PathBuf::from(
+            fs::read_to_string(&note).map_err(file_error(&note))?,
+        )),
+    }
 }
 
 async fn take_turn(location: &Path) -> Result<fs::File, LocalError> {

@@ -176,6 +176,12 @@ fn connect_options(
     role: &str,
     problems: &mut Vec<String>,
 ) -> Option<PgConnectOptions> {
+    // What machinery asks is by key and in the order of an index: one plan serves every value. Left to itself PostgreSQL
+    // would plan each access to a partitioned table anew, which costs more than the access. What people list is filtered.
+    let plan_cache_mode = match role {
+        "worker" => "force_generic_plan",
+        _ => "auto",
+    };
     match PgConnectOptions::from_str(url) {
         Ok(options) => Some(
             options
@@ -188,6 +194,9 @@ fn connect_options(
                     ),
                     ("lock_timeout", config.lock_timeout.as_millis().to_string()),
                     ("idle_in_transaction_session_timeout", "60000".to_owned()),
+                    // Statements here are short; compiling one would take longer than a thousand of them.
+                    ("jit", "off".to_owned()),
+                    ("plan_cache_mode", plan_cache_mode.to_owned()),
                     // The hook below says ROLLBACK also where nothing is open, which PostgreSQL would remark on each time.
                     ("client_min_messages", "error".to_owned()),
                 ])

@@ -8,6 +8,9 @@
 //! A claim does not touch the job row. Every change after a claim names the fence of that claim, so a runner that was
 //! thought dead changes nothing. Deliberately absent: running; see [`crate::runner`].
 
+mod dead_letter;
+pub mod rpc;
+mod source;
 pub(crate) mod sql;
 
 use std::{error::Error as StdError, time::Duration};
@@ -18,6 +21,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use sqlx::PgConnection;
 
+pub(crate) use source::Jobs;
+pub use source::{Claim, Failed, Failure, OfKind, Queue};
 pub use sql::{DeadLetter, find_dead_letter, replay_dead_letter};
 
 /// Which jobs go first. Within a priority: the one that is due longest.
@@ -154,7 +159,8 @@ pub struct Job {
     pub agency: Option<AgencyId>,
     /// The client it is for.
     pub tenant: Option<Tenant>,
-    pub(crate) traceparent: Option<String>,
+    /// The trace that its cause belongs to.
+    pub traceparent: Option<String>,
 }
 
 impl Job {

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     backoff::Backoff,
-    queue::{Job, JobError, sql},
+    queue::{Claim, Job, JobError, Jobs, Queue},
     retention,
 };
 
@@ -34,7 +34,7 @@ pub trait Handler: Send + Sync + 'static {
 }
 
 /// Tells the runner that a job may be due. Call it after the commit; not calling it costs at most the poll interval.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Wake(Arc<Notify>);
 
 impl Wake {
@@ -78,7 +78,7 @@ impl Default for RunnerSettings {
     }
 }
 
-/// Works the jobs of one schema.
+/// Works one queue of one schema: `job`, if not told otherwise.
 pub struct Runner {
     shared: Arc<Shared>,
     handlers: HashMap<String, Arc<dyn Handler>>,
@@ -88,6 +88,9 @@ pub struct Runner {
 struct Shared {
     id: Uuid,
     service: ServiceName,
+    queue: Arc<dyn Queue>,
+    /// Whether it deletes what has expired: one runner of a schema is enough.
+    purges: bool,
     worker: Worker,
     clock: Clock,
     settings: RunnerSettings,
@@ -114,6 +117,8 @@ impl Runner {
             shared: Arc::new(Shared {
                 id: Uuid::now_v7(),
                 service,
+                queue: Arc::new(Jobs),
+                purges: true,
                 worker,
                 clock,
                 backoff: Backoff::JOBS,
@@ -129,6 +134,16 @@ impl Runner {
     /// Takes on a kind of job. Kinds without a handler are left for runners that know them.
     pub fn register(mut self, kind: &str, handler: impl Handler) -> Self {
         self.handlers.insert(kind.to_owned(), Arc::new(handler));
+        self
+    }
+
+    /// Works this queue instead of `job`, and leaves what has expired to the runner of that.
+    ///
+    /// # Panics
+    /// When the runner already runs: a mistake of the program.
+    pub fn of(mut self, queue: Arc<dyn Queue>) -> Self {
+        let shared = Arc::get_mut(&mut self.shared).expect("a runner is set up before it runs");
+        (shared.queue, shared.purges) = (queue, false);
         self
     }
 
@@ -206,18 +221,17 @@ impl Runner {
 
 impl Shared {
     async fn claim(&self, kinds: &[String], limit: usize) -> Result<Vec<Job>, Error> {
-        let mut connection = self.worker.connection().await?;
-        let now = self.clock.now();
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        sql::claim(
-            connection.conn(),
+        let mut tx = self.worker.claim().await?;
+        let claim = Claim {
             kinds,
-            limit,
-            now,
-            self.id,
-            millis(self.settings.lease),
-        )
-        .await
+            limit: i64::try_from(limit).unwrap_or(i64::MAX),
+            now: self.clock.now(),
+            runner: self.id,
+            lease_ms: millis(self.settings.lease),
+        };
+        let jobs = self.queue.claim(tx.conn(), claim).await?;
+        tx.commit().await?;
+        Ok(jobs)
     }
 
     /// Waits for running jobs, at most the grace.
@@ -241,7 +255,7 @@ impl Shared {
         }
         let handed_back = async {
             let mut connection = self.worker.connection().await?;
-            sql::hand_back(connection.conn(), self.id).await
+            self.queue.hand_back(connection.conn(), self.id).await
         };
         match handed_back.await {
             Ok(0) => {}
@@ -272,13 +286,11 @@ async fn heartbeats(shared: Arc<Shared>) {
         }
         let kept = async {
             let mut connection = shared.worker.connection().await?;
-            sql::heartbeat(
-                connection.conn(),
-                &jobs,
-                &fences,
-                millis(shared.settings.lease),
-            )
-            .await
+            let lease = millis(shared.settings.lease);
+            let queue = &shared.queue;
+            queue
+                .heartbeat(connection.conn(), &jobs, &fences, lease)
+                .await
         };
         match kept.await {
             Ok(kept) => {
@@ -321,7 +333,7 @@ async fn maintain(shared: Arc<Shared>) {
     loop {
         let done: Result<(), Error> = tokio::select! {
             _ = rescue.tick() => shared.rescue().await,
-            _ = purge.tick() => retention::purge(&shared.worker).await.map(|rows| {
+            _ = purge.tick(), if shared.purges => retention::purge(&shared.worker).await.map(|rows| {
                 if rows > 0 {
                     tracing::debug!(service = %shared.service, rows, "deleted what had expired");
                 }
@@ -336,7 +348,8 @@ async fn maintain(shared: Arc<Shared>) {
 impl Shared {
     async fn rescue(&self) -> Result<(), Error> {
         let mut connection = self.worker.connection().await?;
-        let (retried, buried) = sql::rescue(connection.conn(), self.clock.now(), 100).await?;
+        let now = self.clock.now();
+        let (retried, buried) = self.queue.rescue(connection.conn(), now, 100).await?;
         if retried > 0 {
             tracing::warn!(service = %self.service, retried, "took back jobs of a runner that was lost");
             self.wake.notify_one();

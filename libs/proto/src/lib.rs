@@ -25,6 +25,8 @@ packages! {
     billing "mainstay.billing.v1";
     /// Values that several contexts use.
     common "mainstay.common.v1";
+    /// Calls for people, who is called, and when a client is open.
+    escalation "mainstay.escalation.v1";
     /// Reasons and problems.
     errors "mainstay.errors.v1";
     /// Domain events between services.
@@ -35,6 +37,10 @@ packages! {
     identity "mainstay.identity.v1";
     /// The webhook inbox.
     integrations "mainstay.integrations.v1";
+    /// Leads, consent, what a client may send, and whether its sending is on hold.
+    messaging "mainstay.messaging.v1";
+    /// The queue of a service, for the other services.
+    jobs "mainstay.jobs.v1";
     /// The schema of our options.
     options "mainstay.options.v1";
 }

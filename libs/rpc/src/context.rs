@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use mainstay_transcode::MethodInfo;
 use mainstay_types::{
-    AgencyId, AgencyScope, ApiKeyId, ClientId, MemberId, PersonId, ServiceName, Tenant, Visible,
+    AgencyId, AgencyScope, ApiKeyId, ClientId, MemberId, PersonId, ServiceName, SessionId, Tenant,
+    Visible,
 };
 use tonic::{Request, Status};
 
@@ -141,6 +142,11 @@ impl Context {
     /// What the actor may: facts of its token, for "nobody grants what they lack". Empty without an actor.
     pub fn grants(&self) -> &[Grant] {
         self.claims.as_ref().map_or(&[], |claims| &claims.grants)
+    }
+
+    /// The session that the actor is signed in with; none with an API key.
+    pub fn session(&self) -> Option<SessionId> {
+        self.claims.as_ref().and_then(|claims| claims.ses)
     }
 
     /// How long the caller still waits.

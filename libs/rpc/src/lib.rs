@@ -2,13 +2,15 @@
 //!
 //! Deliberately absent: databases, and any one service's rules. Read in this order: [`problem`] (refusals), [`token`]
 //! (who is who), [`authorise`] (who may what), [`context`] (what a handler is given), [`server`] (the stack that makes
-//! it), [`client`] (the stack that calls).
+//! it), [`client`] (the stack that calls). Beside these: [`field`] and [`entitlement`], what several services' messages have.
 
 pub mod authorise;
 pub mod client;
 pub mod config;
 pub mod context;
 pub mod directory;
+pub mod entitlement;
+pub mod field;
 pub mod problem;
 pub mod server;
 pub mod token;

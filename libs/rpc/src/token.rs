@@ -6,6 +6,7 @@
 //!
 //! Deliberately absent: permissions' meaning, and revocation, which the short lives of these tokens bound.
 
+pub mod access;
 mod cache;
 
 use std::collections::HashMap;
@@ -18,7 +19,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use chrono::{DateTime, Utc};
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use mainstay_runtime::Clock;
-use mainstay_types::{AgencyId, ApiKeyId, ClientId, MemberId, PersonId, ServiceName};
+use mainstay_types::{AgencyId, ApiKeyId, ClientId, MemberId, PersonId, ServiceName, SessionId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -71,6 +72,9 @@ pub struct Claims {
     sub: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     per: Option<PersonId>,
+    /// The session that the actor is signed in with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ses: Option<SessionId>,
     /// The agency that the actor acts in.
     pub agy: AgencyId,
     /// What it may.
@@ -211,6 +215,19 @@ impl ServiceKey {
         epoch: i64,
         life: Duration,
     ) -> (String, Claims) {
+        self.session_token(actor, None, agency, grants, epoch, life)
+    }
+
+    /// The same, of somebody who is signed in with a session.
+    pub fn session_token(
+        &self,
+        actor: &Actor,
+        session: Option<SessionId>,
+        agency: AgencyId,
+        grants: Vec<Grant>,
+        epoch: i64,
+        life: Duration,
+    ) -> (String, Claims) {
         let now = wall();
         let seconds = i64::try_from(life.as_secs())
             .unwrap_or(ACTOR_MAX_SECONDS)
@@ -227,6 +244,7 @@ impl ServiceKey {
             jti: uuid::Uuid::now_v7().simple().to_string(),
             sub: actor.to_string(),
             per: person,
+            ses: session,
             agy: agency,
             grants,
             epoch,
@@ -235,21 +253,7 @@ impl ServiceKey {
     }
 
     fn sign<C: Serialize>(&self, typ: &str, claims: &C) -> String {
-        let header = Header {
-            alg: "EdDSA".to_owned(),
-            typ: typ.to_owned(),
-            kid: self.kid.clone(),
-        };
-        let part = |value: Result<Vec<u8>, serde_json::Error>| {
-            BASE64.encode(value.expect("plain structs become JSON"))
-        };
-        let signed = format!(
-            "{}.{}",
-            part(serde_json::to_vec(&header)),
-            part(serde_json::to_vec(claims))
-        );
-        let signature = self.signing.sign(signed.as_bytes());
-        format!("{signed}.{}", BASE64.encode(signature.to_bytes()))
+        sign(&self.signing, &self.kid, typ, claims)
     }
 }
 
@@ -316,20 +320,64 @@ impl TrustedKeys {
         token: &str,
         typ: &str,
     ) -> Result<(ServiceName, C), TokenError> {
-        let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
-        let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
-        let header: Header = read(header)?;
-        if header.alg != "EdDSA" || header.typ != typ {
-            return Err(TokenError::Malformed);
-        }
+        let (header, unverified) = open(token, typ)?;
         let (service, key) = self.0.get(&header.kid).ok_or(TokenError::Untrusted)?;
+        Ok((*service, unverified.verify(key)?))
+    }
+}
+
+/// The compact form, signed.
+fn sign<C: Serialize>(signing: &SigningKey, kid: &str, typ: &str, claims: &C) -> String {
+    let header = Header {
+        alg: "EdDSA".to_owned(),
+        typ: typ.to_owned(),
+        kid: kid.to_owned(),
+    };
+    let part = |value: Result<Vec<u8>, serde_json::Error>| {
+        BASE64.encode(value.expect("plain structs become JSON"))
+    };
+    let signed = format!(
+        "{}.{}",
+        part(serde_json::to_vec(&header)),
+        part(serde_json::to_vec(claims))
+    );
+    let signature = signing.sign(signed.as_bytes());
+    format!("{signed}.{}", BASE64.encode(signature.to_bytes()))
+}
+
+/// A token of the one algorithm and of this type, whose claims nobody has vouched for yet.
+fn open<'t>(token: &'t str, typ: &str) -> Result<(Header, Unverified<'t>), TokenError> {
+    let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+    let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
+    let header: Header = read(header)?;
+    if header.alg != "EdDSA" || header.typ != typ {
+        return Err(TokenError::Malformed);
+    }
+    Ok((
+        header,
+        Unverified {
+            signed,
+            claims,
+            signature,
+        },
+    ))
+}
+
+struct Unverified<'t> {
+    signed: &'t str,
+    claims: &'t str,
+    signature: &'t str,
+}
+
+impl Unverified<'_> {
+    fn verify<C: DeserializeOwned>(&self, key: &VerifyingKey) -> Result<C, TokenError> {
         let signature = BASE64
-            .decode(signature)
+            .decode(self.signature)
             .map_err(|_| TokenError::Malformed)?;
         let signature = Signature::from_slice(&signature).map_err(|_| TokenError::Malformed)?;
-        key.verify_strict(signed.as_bytes(), &signature)
+        key.verify_strict(self.signed.as_bytes(), &signature)
             .map_err(|_| TokenError::Untrusted)?;
-        Ok((*service, read(claims)?))
+        read(self.claims)
     }
 }
 

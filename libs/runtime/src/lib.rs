@@ -1,10 +1,11 @@
-//! What every role of the binary needs to run: configuration, telemetry, health, shutdown, and the clock.
+//! What every role of the binary needs to run: configuration, telemetry, health, shutdown, the clock, and signed links.
 //!
 //! Deliberately absent: anything that knows a service, a table, or a wire format.
 
 pub mod clock;
 pub mod config;
 pub mod health;
+pub mod link;
 pub mod shutdown;
 pub mod telemetry;
 

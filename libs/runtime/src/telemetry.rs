@@ -161,10 +161,14 @@ pub fn build(config: &TelemetryConfig) -> Result<(Subscriber, TelemetryGuard), T
         Some(_) => LevelFilter::WARN,
         None => LevelFilter::TRACE,
     };
-    let logs =
-        log_format::layer(config.log_format, std::io::stderr).with_filter(filter()?.and(terminal));
+    // Lines tell nothing of spans: what writes them need not be told of each, and format it for nobody.
+    let lines = || filter_fn(|metadata| metadata.is_event());
+    let logs = log_format::layer(config.log_format, std::io::stderr)
+        .with_filter(lines().and(filter()?).and(terminal));
     let kept = match file {
-        Some(file) => Some(log_format::layer(config.log_format, file).with_filter(filter()?)),
+        Some(file) => {
+            Some(log_format::layer(config.log_format, file).with_filter(lines().and(filter()?)))
+        }
         None => None,
     };
     // The logs come after the traces, so that a line can tell the trace it belongs to.

@@ -1,24 +1,60 @@
 //! Owns the endpoints under `/_/`: what a test or `mainstay up` tells the simulators, in plain JSON.
 //!
-//! Deliberately absent: authentication. The simulators listen where the developer put them and hold no secrets.
+//! - `POST|GET|DELETE /_/faults`: what to break (`crate::faults`).
+//! - `GET /_/clock`, `POST /_/clock/advance {"seconds"}`: the time of all that has no test clock.
+//! - `GET /_/messages?to=`: what simulated channels delivered.
+//! - `GET /_/deliveries?provider=`: webhooks on their way, of all providers.
+//! - `POST /_/inbound/sms`, `/_/inbound/call`: people who write and call (`twilio::control`).
+//! - `/_/twilio/…`, `/_/resend/…`, `/_/sendgrid/…`, `/_/email/…`, `/_/openai/…`: accounts, ledgers, scripts.
+//! - `/_/stripe/…`: people and banks around Stripe (`stripe::control`).
+//!
+//! Deliberately absent: authentication. The simulators listen where the developer put them and know no real secret.
+
+mod reader;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
+pub(crate) use reader::{Reader, Refused};
+
 use crate::core::Core;
-use crate::store::{Origin, Record, Tx};
-use crate::stripe;
+use crate::door::has_operation;
+use crate::faults::Breakable;
+use crate::store::Record;
+use crate::store::World;
+use crate::{email, messages, openai, resend, sendgrid, stripe, time, twilio};
 
 /// The simulators that can be broken.
-const PROVIDERS: &[&str] = &["stripe"];
+const PROVIDERS: &[Breakable] = &[
+    Breakable {
+        name: stripe::NAME,
+        has_operation: stripe::has_operation,
+    },
+    Breakable {
+        name: twilio::NAME,
+        has_operation: has_operation::<twilio::Twilio>,
+    },
+    Breakable {
+        name: resend::NAME,
+        has_operation: has_operation::<resend::Resend>,
+    },
+    Breakable {
+        name: sendgrid::NAME,
+        has_operation: has_operation::<sendgrid::SendGrid>,
+    },
+    Breakable {
+        name: openai::NAME,
+        has_operation: has_operation::<openai::OpenAi>,
+    },
+];
 /// Ten years: beyond, renewals would take longer than anyone waits.
 const FURTHEST_SECONDS: i64 = 10 * 366 * 86_400;
 
@@ -30,24 +66,25 @@ pub(crate) fn router() -> Router<Arc<Core>> {
         )
         .route("/clock", get(show_clock))
         .route("/clock/advance", post(advance_clock))
-        .route("/messages", get(messages))
-        .route("/stripe/ledger", get(ledger))
-        .route("/stripe/webhook_endpoint", put(register_endpoint))
-        .route("/stripe/deliveries", get(deliveries))
-        .route(
-            "/stripe/payment_intents/{id}/authenticate",
-            post(authenticate),
-        )
+        .route("/messages", get(delivered))
+        .route("/deliveries", get(deliveries))
+        .nest("/inbound", twilio::inbound())
+        .nest("/twilio", twilio::control())
+        .nest("/resend", resend::control())
+        .nest("/sendgrid", sendgrid::control())
+        .nest("/email", email::control())
+        .nest("/openai", openai::control())
+        .nest("/stripe", stripe::control())
 }
 
 pub(crate) async fn not_found() -> Response {
-    let body = json!({ "error": "no such address; the simulators answer under /stripe/v1 and /_" });
+    let body = json!({ "error": "no such address; the simulators answer under /stripe, /twilio, /resend, /sendgrid, /openai and /_" });
     (StatusCode::NOT_FOUND, Json(body)).into_response()
 }
 
-type Fields = Vec<(String, String)>;
+pub(crate) type Fields = Vec<(String, String)>;
 
-fn refused(errors: Fields) -> Response {
+pub(crate) fn refused(errors: Fields) -> Response {
     let errors: Vec<Value> = errors
         .into_iter()
         .map(|(field, message)| json!({ "field": field, "message": message }))
@@ -60,7 +97,7 @@ fn refused(errors: Fields) -> Response {
 }
 
 /// A JSON object, whatever the content type says.
-fn read_object(body: &[u8]) -> Result<Map<String, Value>, Fields> {
+pub(crate) fn read_object(body: &[u8]) -> Result<Map<String, Value>, Fields> {
     let body: &[u8] = if body.is_empty() { b"{}" } else { body };
     match serde_json::from_slice(body) {
         Ok(Value::Object(fields)) => Ok(fields),
@@ -69,7 +106,7 @@ fn read_object(body: &[u8]) -> Result<Map<String, Value>, Fields> {
     }
 }
 
-fn check_fields(body: &Map<String, Value>, known: &[&str], errors: &mut Fields) {
+pub(crate) fn check_fields(body: &Map<String, Value>, known: &[&str], errors: &mut Fields) {
     for name in body.keys().filter(|name| !known.contains(&name.as_str())) {
         errors.push((
             name.clone(),
@@ -78,7 +115,7 @@ fn check_fields(body: &Map<String, Value>, known: &[&str], errors: &mut Fields) 
     }
 }
 
-fn broken(error: &std::io::Error) -> Response {
+pub(crate) fn broken(error: &std::io::Error) -> Response {
     tracing::error!(%error, "the simulators' journal cannot be written");
     (
         StatusCode::INTERNAL_SERVER_ERROR,
@@ -143,7 +180,7 @@ async fn advance_clock(State(core): State<Arc<Core>>, body: Bytes) -> Response {
                 (),
             )
         })?;
-        stripe::catch_up(&core);
+        time::catch_up(&core);
         Ok(clock(&core))
     });
     match work.await {
@@ -153,114 +190,43 @@ async fn advance_clock(State(core): State<Arc<Core>>, body: Bytes) -> Response {
     }
 }
 
-async fn messages(
+async fn delivered(
     State(core): State<Arc<Core>>,
     Query(query): Query<HashMap<String, String>>,
 ) -> Response {
+    time::catch_up(&core);
     let to = query.get("to").map(String::as_str);
-    Json(json!({ "data": core.messages.to(to) })).into_response()
+    Json(json!({ "data": core.read(|world| messages::delivered(world, to)) })).into_response()
 }
 
-async fn ledger(State(core): State<Arc<Core>>) -> Response {
-    stripe::catch_up(&core);
-    Json(core.read(stripe::ledger::ledger)).into_response()
+async fn deliveries(
+    State(core): State<Arc<Core>>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Response {
+    outstanding(&core, query.get("provider").map(String::as_str))
 }
 
 /// What is still on its way, for tests that wait until everything has arrived.
-async fn deliveries(State(core): State<Arc<Core>>) -> Response {
-    let pending = core.read(|world| {
+pub(crate) fn outstanding(core: &Core, provider: Option<&str>) -> Response {
+    let shown = |world: &World| -> Vec<Value> {
+        let now_ms = crate::clock::wall_ms();
+        let told = |event: &str| {
+            world
+                .event(event)
+                .map(|e| (e.provider.clone(), e.event_type.clone()))
+        };
         world
             .deliveries()
+            .filter_map(|delivery| Some((delivery, told(&delivery.event)?)))
+            .filter(|(_, (of, _))| provider.is_none_or(|wanted| wanted == of))
             .take(1_000)
-            .map(|delivery| {
-                let event_type = world.event(&delivery.event).map(|event| event.event_type.clone());
+            .map(|(delivery, (of, event_type))| {
                 json!({
-                    "event": delivery.event, "type": event_type, "endpoint": delivery.endpoint, "attempts": delivery.attempts,
-                    "due_in_ms": delivery.due_ms - crate::clock::wall_ms(),
+                    "event": delivery.event, "type": event_type, "provider": of, "endpoint": delivery.endpoint,
+                    "attempts": delivery.attempts, "due_in_ms": delivery.due_ms - now_ms,
                 })
             })
-            .collect::<Vec<Value>>()
-    });
-    Json(json!({ "data": pending })).into_response()
-}
-
-async fn register_endpoint(State(core): State<Arc<Core>>, body: Bytes) -> Response {
-    let body = match read_object(&body) {
-        Ok(body) => body,
-        Err(errors) => return refused(errors),
+            .collect()
     };
-    let mut errors = Fields::new();
-    check_fields(&body, &["url", "secret", "name"], &mut errors);
-    let mut text = |name: &str, required: bool| {
-        let found = match body.get(name) {
-            None | Some(Value::Null) => None,
-            Some(Value::String(text)) if !text.is_empty() => return Some(text.clone()),
-            Some(_) => Some(()),
-        };
-        if required || found.is_some() {
-            errors.push((name.to_owned(), "must be a non-empty string".into()));
-        }
-        None
-    };
-    let (url, secret, name) = (text("url", true), text("secret", true), text("name", false));
-    if let Some(Err(message)) = url.as_deref().map(stripe::webhook_endpoint::check_url) {
-        errors.push(("url".into(), message));
-    }
-    let (Some(url), Some(secret), true) = (url, secret, errors.is_empty()) else {
-        return refused(errors);
-    };
-    let committed = core.commit(|world| {
-        let mut tx = Tx::new(world, world.now(), Origin::default());
-        let (endpoint, settled) =
-            stripe::webhook_endpoint::register(&mut tx, &url, &secret, name.as_deref());
-        let mut record = tx.into_record();
-        record.settled = settled;
-        (record, endpoint)
-    });
-    match committed {
-        Ok(endpoint) => Json(stripe::public(&endpoint)).into_response(),
-        Err(error) => broken(&error),
-    }
-}
-
-async fn authenticate(
-    State(core): State<Arc<Core>>,
-    Path(id): Path<String>,
-    body: Bytes,
-) -> Response {
-    let body = match read_object(&body) {
-        Ok(body) => body,
-        Err(errors) => return refused(errors),
-    };
-    let mut errors = Fields::new();
-    check_fields(&body, &["outcome"], &mut errors);
-    let succeeded = match body.get("outcome").map_or(Some("success"), Value::as_str) {
-        Some("success") => true,
-        Some("failure") => false,
-        _ => {
-            errors.push(("outcome".into(), "must be success or failure".into()));
-            false
-        }
-    };
-    if !errors.is_empty() {
-        return refused(errors);
-    }
-    let committed = core.commit(|world| {
-        let origin = Origin {
-            operation: "payment_intents.authenticate".to_owned(),
-            ..Origin::default()
-        };
-        let mut tx = Tx::new(world, world.now(), origin);
-        match stripe::pass_authentication(&mut tx, &id, succeeded) {
-            Ok(intent) => (tx.into_record(), Ok(intent)),
-            Err(message) => (Record::default(), Err(message)),
-        }
-    });
-    match committed {
-        Ok(Ok(intent)) => Json(intent).into_response(),
-        Ok(Err(message)) => {
-            (StatusCode::CONFLICT, Json(json!({ "error": message }))).into_response()
-        }
-        Err(error) => broken(&error),
-    }
+    Json(json!({ "data": core.read(shown) })).into_response()
 }

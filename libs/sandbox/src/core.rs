@@ -10,19 +10,19 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::faults::Faults;
 use crate::journal::Journal;
-use crate::messages::Messages;
 use crate::store::{Record, World};
 use crate::{SandboxConfig, SandboxError, webhooks};
 
 /// Requests to simulated providers at a time; beyond, the provider's own "too many requests".
 const CONCURRENT_REQUESTS: usize = 1024;
-const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// No webhook waits longer for its answer; most providers give up before.
+const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(30);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 pub(crate) struct Core {
     state: Mutex<State>,
     pub faults: Faults,
-    pub messages: Messages,
     pub stripe_secret_key: Option<String>,
     /// Idempotency keys of requests being executed.
     pub keys_in_flight: Mutex<HashSet<String>>,
@@ -30,6 +30,8 @@ pub(crate) struct Core {
     pub http: reqwest::Client,
     /// Rung when there may be something to deliver.
     pub deliveries: Notify,
+    /// Rung when something is to be done at once, though not in the transaction that caused it.
+    pub due: Notify,
 }
 
 #[derive(Debug)]
@@ -57,6 +59,7 @@ impl Core {
         };
         let http = reqwest::Client::builder()
             .timeout(WEBHOOK_TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()
@@ -64,12 +67,12 @@ impl Core {
         Ok(Core {
             state: Mutex::new(State { world, journal }),
             faults: Faults::default(),
-            messages: Messages::default(),
             stripe_secret_key: config.stripe_secret_key,
             keys_in_flight: Mutex::default(),
             slots: Semaphore::new(CONCURRENT_REQUESTS),
             http,
             deliveries: Notify::new(),
+            due: Notify::new(),
         })
     }
 
@@ -96,12 +99,23 @@ impl Core {
         &self,
         change: impl FnOnce(&World) -> (Record, T),
     ) -> std::io::Result<T> {
+        self.commit_and(true, change)
+    }
+
+    /// The same; its events are delivered only if `deliver`.
+    pub(crate) fn commit_and<T>(
+        &self,
+        deliver: bool,
+        change: impl FnOnce(&World) -> (Record, T),
+    ) -> std::io::Result<T> {
         let mut state = self.state();
         let (mut record, answer) = change(&state.world);
         if record.is_empty() {
             return Ok(answer);
         }
-        webhooks::plan(&state.world, &self.faults, &mut record);
+        if deliver {
+            webhooks::plan(&state.world, &self.faults, &mut record);
+        }
         match &mut state.journal {
             Durability::MemoryOnly => {}
             Durability::Journaled(journal) => journal.append(&record)?,
@@ -109,7 +123,11 @@ impl Core {
         }
         let ring = !record.deliveries.is_empty() || !record.settled.is_empty();
         state.world.apply(record);
+        let due = state.world.next_due(None, state.world.now()).is_some();
         drop(state);
+        if due {
+            self.due.notify_one();
+        }
         if ring {
             self.deliveries.notify_one();
         }

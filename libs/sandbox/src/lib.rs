@@ -2,7 +2,11 @@
 //! They are what the product runs on when no real keys are set. In reading order:
 //!
 //! - `store`: the simulated world and its transactions; `journal`: how it survives a kill; `clock`, `ids`.
+//! - `door`: the walk of a request that all providers share; `idempotency`: keys; `time`: what falls due.
 //! - `stripe`: Stripe's API under `/stripe/v1`, API version 2026-09-30.
+//! - `twilio`: Twilio's messages, calls and numbers under `/twilio/2010-04-01`.
+//! - `resend`, `sendgrid`: mail under `/resend` and `/sendgrid/v3`; `email`: what they share.
+//! - `openai`: a chat API as OpenAI's, under `/openai/v1`.
 //! - `faults`: what a test may break; `webhooks`: signed deliveries with retries; `messages`: what channels delivered.
 //! - `control`: the `/_/…` endpoints.
 //!
@@ -15,12 +19,22 @@
 mod clock;
 mod control;
 mod core;
+mod door;
+mod email;
 mod faults;
+mod idempotency;
 mod ids;
 mod journal;
 mod messages;
+mod openai;
+mod resend;
+mod sendgrid;
+mod shown;
 mod store;
 mod stripe;
+mod time;
+mod twilio;
+mod urlencoded;
 mod webhooks;
 
 use std::future::Future;
@@ -95,7 +109,7 @@ impl Sandbox {
         let core = Arc::new(core::Core::open(config)?);
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(webhooks::deliver(Arc::clone(&core), stopped.clone()));
-        tokio::spawn(stripe::keep_time(Arc::clone(&core), stopped));
+        tokio::spawn(time::keep(Arc::clone(&core), stopped));
         Ok(Sandbox { core, stop })
     }
 
@@ -103,16 +117,24 @@ impl Sandbox {
     pub fn router(&self) -> axum::Router {
         axum::Router::new()
             .nest("/stripe", stripe::router())
+            .nest("/twilio", twilio::router())
+            .nest("/resend", resend::router())
+            .nest("/openai", openai::router())
+            .nest("/sendgrid", sendgrid::router())
             .nest("/_", control::router())
             .route("/healthz", axum::routing::get(|| async { "ok" }))
             .fallback(control::not_found)
-            .layer(axum::extract::DefaultBodyLimit::max(stripe::LARGEST_BODY))
+            .layer(axum::extract::DefaultBodyLimit::max(door::LARGEST_BODY))
             .with_state(Arc::clone(&self.core))
     }
 
     /// Records a message as delivered by a simulated channel.
-    pub fn record_message(&self, message: DeliveredMessage) {
-        self.core.messages.push(message);
+    pub fn record_message(&self, message: &DeliveredMessage) -> std::io::Result<()> {
+        self.core.commit(|world| {
+            let mut tx = store::Tx::new(world, world.now(), store::Origin::default());
+            messages::deliver(&mut tx, message);
+            (tx.into_record(), ())
+        })
     }
 
     /// Serves until `shutdown` resolves, then lets go of held connections, answers what is being worked on and stops.

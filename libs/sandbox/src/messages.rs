@@ -1,15 +1,16 @@
-//! Owns the ring of messages that simulated channels have "delivered", for `GET /_/messages?to=`.
+//! Owns the messages that simulated channels have "delivered", for `GET /_/messages?to=`: one object each, so that a
+//! restart forgets none.
 //!
-//! Deliberately absent: durability. A message that left is the receiver's; the platform keeps its own record, and a
-//! test reads this one right after it caused the message.
-
-use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+//! Deliberately absent: what a provider knows of a message. Its own ledger tells that; here is what a person received.
 
 use serde::Serialize;
+use serde_json::{Value, json};
 
+use crate::store::{By, Tx, World};
+
+const KIND: &str = "message.delivered";
 /// The oldest are forgotten beyond this many.
-const KEPT: usize = 10_000;
+const KEPT: usize = 100_000;
 
 /// One message as the person at the other end would have seen it.
 #[derive(Clone, Debug, Serialize)]
@@ -28,28 +29,37 @@ pub struct DeliveredMessage {
     pub sid: String,
     /// Unix seconds by the simulators' clock.
     pub at: i64,
+    /// What it is about, where the channel says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
 }
 
-/// What was delivered, newest last.
-#[derive(Debug, Default)]
-pub(crate) struct Messages {
-    ring: Mutex<VecDeque<DeliveredMessage>>,
-}
-
-impl Messages {
-    pub(crate) fn push(&self, message: DeliveredMessage) {
-        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        if ring.len() == KEPT {
-            ring.pop_front();
+/// Records that a person received this.
+pub(crate) fn deliver(tx: &mut Tx<'_>, message: &DeliveredMessage) {
+    if tx.world().count(KIND) >= KEPT {
+        let oldest = tx.world().oldest_first(KIND).next();
+        if let Some(id) = oldest.and_then(|oldest| oldest["id"].as_str()) {
+            tx.delete(KIND, id);
         }
-        ring.push_back(message);
     }
+    let mut object = json!(message);
+    object["id"] = json!(format!("{}:{}", message.sid, message.to));
+    tx.put(KIND, object);
+}
 
-    pub(crate) fn to(&self, to: Option<&str>) -> Vec<DeliveredMessage> {
-        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        ring.iter()
-            .filter(|m| to.is_none_or(|to| m.to == to))
-            .cloned()
-            .collect()
-    }
+/// What was delivered, newest last; to one receiver, or to all.
+pub(crate) fn delivered(world: &World, to: Option<&str>) -> Vec<Value> {
+    let by = to.and_then(|to| By::field("to", to));
+    let mut found: Vec<Value> = world
+        .newest_first(KIND, by.as_ref(), None)
+        .map(|(_, object)| {
+            let mut shown = object.clone();
+            if let Some(fields) = shown.as_object_mut() {
+                fields.shift_remove("id");
+            }
+            shown
+        })
+        .collect();
+    found.reverse();
+    found
 }

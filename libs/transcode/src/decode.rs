@@ -62,6 +62,29 @@ pub fn decode_request(
     Ok(message)
 }
 
+/// What an `If-Match` may be, as the OpenAPI document says it: an etag, with or without its quotes, or `*` for
+/// whatever stands.
+pub const IF_MATCH_PATTERN: &str = r#"^(\*|(W/)?"[A-Za-z0-9_-]{1,96}"|[A-Za-z0-9_-]{1,96})$"#;
+const IF_MATCH_WANTED: &str = "must be one etag as it was read, such as \"v1\", or *";
+
+// The etag without its quotes, or nothing when `IF_MATCH_PATTERN` does not take it.
+fn bare_etag(given: &str) -> Option<&str> {
+    if given == "*" {
+        return Some(given);
+    }
+    let quoted = given
+        .strip_prefix("W/")
+        .unwrap_or(given)
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    let bare = quoted.unwrap_or(given);
+    let sound = (1..=96).contains(&bare.len())
+        && bare
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    sound.then_some(bare)
+}
+
 struct Reader<'a> {
     shapes: &'a Shapes,
     faults: Vec<Violation>,
@@ -187,12 +210,13 @@ impl Reader<'_> {
         if !matches!(field.kind, ValueShape::Text) || field.many != Many::One {
             return;
         }
-        let bare = given.trim();
-        let bare = bare.strip_prefix("W/").unwrap_or(bare);
-        let bare = bare
-            .strip_prefix('"')
-            .and_then(|rest| rest.strip_suffix('"'))
-            .unwrap_or(bare);
+        let Some(bare) = bare_etag(given) else {
+            self.fault("If-Match", IF_MATCH_WANTED);
+            return;
+        };
+        if bare == "*" {
+            return;
+        }
         if message.has_field(&field.descriptor) {
             let same = message.get_field(&field.descriptor).as_str() == Some(bare);
             if !same {

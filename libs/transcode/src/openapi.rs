@@ -10,7 +10,9 @@ use std::collections::BTreeMap;
 use mainstay_proto::options::v1::{AccessKind, Idempotency};
 use serde_json::{Map, Value, json};
 
-use crate::{Binding, MethodInfo, Schema, schema::Body, shape::FieldShape};
+use crate::{
+    Binding, MethodInfo, Schema, decode::IF_MATCH_PATTERN, schema::Body, shape::FieldShape,
+};
 use types::Types;
 
 /// What the document says about the whole.
@@ -198,7 +200,7 @@ fn parameters(types: &mut Types<'_>, method: &MethodInfo, binding: &Binding) -> 
             "in": "header",
             "required": false,
             "description": "The etag that was read; refused with 412 when the object has changed since.",
-            "schema": {"type": "string", "minLength": 1, "maxLength": 100, "pattern": "^\"[A-Za-z0-9_-]+\"$"},
+            "schema": {"type": "string", "minLength": 1, "maxLength": 100, "pattern": IF_MATCH_PATTERN},
         }));
     }
     out

@@ -1,5 +1,5 @@
-//! Which method a verb and path mean. A literal segment goes before a parameter, with backtracking,
-//! so `/leads/import` and `/leads/{lead_id}` stand side by side.
+//! Which method a verb and path mean. A literal segment goes before a parameter, with backtracking where the literal
+//! leads nowhere, so `/leads/import` and `/leads/{lead_id}` stand side by side.
 //! Deliberately absent: wildcards over several segments and `:verb` suffixes; the house style has neither.
 
 use std::collections::{BTreeSet, HashMap};
@@ -119,10 +119,14 @@ fn walk<'p>(
             .find(|(known, ..)| Some(*known) == verb)
             .map(|(_, at, nth)| (*at, *nth));
     };
-    if let Some(next) = node.literals.get(*part)
-        && let Some(found) = walk(next, rest, verb, params, verbs)
-    {
-        return Some(found);
+    if let Some(next) = node.literals.get(*part) {
+        if let Some(found) = walk(next, rest, verb, params, verbs) {
+            return Some(found);
+        }
+        // A path that is written out somewhere is that one alone: `import` is no lead, whatever the verb.
+        if !verbs.is_empty() {
+            return None;
+        }
     }
     // An empty segment is a doubled or trailing slash, never an id.
     if let Some(next) = &node.parameter

@@ -241,6 +241,10 @@ kinds! {
     MemberKind MemberId "mem" "member";
     /// A role.
     RoleKind RoleId "role" "role";
+    /// Somebody signed in somewhere.
+    SessionKind SessionId "ses" "session";
+    /// A code to sign in with, asked for.
+    ChallengeKind ChallengeId "chal" "sign_in_challenge";
     /// An API key (not its secret).
     ApiKeyKind ApiKeyId "key" "api_key";
     /// A plan, in all its versions.
@@ -249,10 +253,58 @@ kinds! {
     SubscriptionKind SubscriptionId "msub" "subscription";
     /// An invoice of ours; Stripe's own is `in_…`.
     InvoiceKind InvoiceId "minv" "invoice";
+    /// A coupon; people know it by its code.
+    CouponKind CouponId "cpn" "coupon";
+    /// A payment of ours; Stripe's own are `pi_…` and `ch_…`.
+    PaymentKind PaymentId "mpay" "payment";
+    /// A refund of ours; Stripe's own is `re_…`.
+    RefundKind RefundId "mref" "refund";
+    /// A dispute of ours; Stripe's own is `du_…` or `dp_…`.
+    DisputeKind DisputeId "mdsp" "dispute";
     /// A run of a saga.
     SagaKind SagaId "saga" "saga";
+    /// A run of reconciliation.
+    ReconciliationKind ReconciliationId "rec" "reconciliation";
+    /// A difference between Stripe and our rows.
+    DiscrepancyKind DiscrepancyId "dis" "discrepancy";
+    /// A conversation with a lead on a channel.
+    ConversationKind ConversationId "conv" "conversation";
+    /// A note about a conversation.
+    NoteKind NoteId "note" "note";
+    /// A text that is sent again and again.
+    CannedReplyKind CannedReplyId "canr" "canned_reply";
+    /// A message, theirs or ours.
+    MessageKind MessageId "msg" "message";
+    /// One try of handing a message to a provider.
+    AttemptKind AttemptId "att" "attempt";
+    /// A call of a lead's.
+    CallKind CallId "call" "call";
+    /// A lead of a client.
+    LeadKind LeadId "lead" "lead";
+    /// An automation of a client.
+    AutomationKind AutomationId "auto" "automation";
+    /// What an automation does for one lead at one occasion.
+    AutomationRunKind AutomationRunId "arun" "automation_run";
+    /// An appointment of a lead.
+    AppointmentKind AppointmentId "appt" "appointment";
+    /// A call for a person.
+    EscalationKind EscalationId "esc" "escalation";
+    /// Something that somebody should look at.
+    AlertKind AlertId "alt" "alert";
+    /// Who hears of which alerts.
+    AlertRouteKind AlertRouteId "arte" "alert_route";
     /// A webhook as it was received.
     WebhookEventKind WebhookEventId "whe" "webhook_event";
+    /// A replay of many webhooks.
+    WebhookReplayKind WebhookReplayId "whr" "webhook_replay";
+    /// An account of an agency at a provider.
+    ProviderAccountKind ProviderAccountId "pac" "provider_account";
+    /// A number or mail address that messages leave from.
+    SenderKind SenderId "snd" "sender";
+    /// A place that a website's form is sent to.
+    FormEndpointKind FormEndpointId "frm" "form_endpoint";
+    /// What a website's form brought.
+    FormSubmissionKind FormSubmissionId "fsub" "form_submission";
     /// A domain event of ours; Stripe's own is `evt_…`.
     EventKind EventId "mevt" "event";
     /// A job.

@@ -9,9 +9,12 @@ pub mod service;
 pub mod tenancy;
 
 pub use id::{
-    AgencyId, ApiKeyId, AuditEventId, ClientId, EventId, Id, IdError, InvoiceId, JobId, Kind,
-    MemberId, PersonId, PlanId, RequestId, RoleId, SagaId, SubscriptionId, WebhookEventId,
-    check_type_id, prefix_of,
+    AgencyId, AlertId, AlertRouteId, ApiKeyId, AppointmentId, AttemptId, AuditEventId,
+    AutomationId, AutomationRunId, CallId, CannedReplyId, ChallengeId, ClientId, ConversationId,
+    CouponId, DiscrepancyId, DisputeId, EscalationId, EventId, FormEndpointId, FormSubmissionId,
+    Id, IdError, InvoiceId, JobId, Kind, LeadId, MemberId, MessageId, NoteId, PaymentId, PersonId,
+    PlanId, ProviderAccountId, ReconciliationId, RefundId, RequestId, RoleId, SagaId, SenderId,
+    SessionId, SubscriptionId, WebhookEventId, WebhookReplayId, check_type_id, prefix_of,
 };
 pub use money::{Currency, Money, MoneyError};
 pub use period::{Interval, Period};

@@ -1,6 +1,9 @@
 //! What every change leaves behind, in its own transaction: a domain event and an audit row.
 //! Deliberately absent: decisions on who must know. An event has its consumers here, in one table.
 
+mod money;
+mod saga;
+
 use chrono::{DateTime, Utc};
 use mainstay_db::Result;
 use mainstay_jobs::audit::{self, AuditRecord};
@@ -11,7 +14,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 
-use crate::invoice::Invoice;
+pub(crate) use money::{
+    Notice, checkout_changed, dispute_changed, notice, payment_changed, refund_changed,
+};
+
+pub(crate) use saga::{Parked, saga_decided, saga_parked};
+
+use crate::coupon::Coupon;
+use crate::invoice::{Invoice, InvoiceStatus};
+use crate::offboarding::Offboarding;
 use crate::plan::Plan;
 use crate::subscription::Subscription;
 
@@ -72,6 +83,10 @@ impl By {
 
 /// Messaging stops and starts with what a client has paid for.
 const SUBSCRIPTION_CONSUMERS: &[ServiceName] = &[ServiceName::Messaging];
+/// Somebody has to look at these, or need not any more.
+const ALERTING_CONSUMERS: &[ServiceName] = &[ServiceName::Escalation];
+/// Both.
+const TROUBLE_CONSUMERS: &[ServiceName] = &[ServiceName::Messaging, ServiceName::Escalation];
 
 struct Change<'a> {
     noun: &'static str,
@@ -160,11 +175,60 @@ pub(crate) async fn plan_changed(
     leave(conn, by, change).await
 }
 
+/// What can happen to a coupon, redemptions aside: those are told by the subscriptions that redeem it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum CouponChange {
+    Created,
+    Deactivated,
+    /// It was never redeemed and is gone.
+    Deleted,
+    /// Its counter was not what its redemptions say, and is again.
+    Recounted,
+}
+
+/// A coupon was made, ended or counted anew; `after` carries the new revision, taken under its lock.
+pub(crate) async fn coupon_changed(
+    conn: &mut PgConnection,
+    by: &By,
+    what: CouponChange,
+    before: Option<&Coupon>,
+    after: &Coupon,
+) -> Result<()> {
+    let (event_type, action) = match what {
+        CouponChange::Created => ("billing.coupon.created", "billing.coupon.create"),
+        CouponChange::Deactivated => ("billing.coupon.deactivated", "billing.coupon.deactivate"),
+        CouponChange::Deleted => ("billing.coupon.deleted", "billing.coupon.delete"),
+        CouponChange::Recounted => ("billing.coupon.recounted", "billing.coupon.recount"),
+    };
+    let told = |coupon: &Coupon| {
+        json!({
+            "coupon_id": coupon.id,
+            "state": coupon.state.as_str(),
+            "terms": coupon.terms,
+            "times_redeemed": coupon.times_redeemed,
+        })
+    };
+    let change = Change {
+        noun: "coupon",
+        id: after.id.to_string(),
+        sequence: after.revision,
+        event_type,
+        action,
+        client: None,
+        before: before.map(told),
+        after: told(after),
+        consumers: &[],
+    };
+    leave(conn, by, change).await
+}
+
 /// What can happen to a subscription.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum SubscriptionChange {
     Created,
     Activated,
+    /// Its payer has to authenticate the first payment.
+    ActionRequired,
     /// Its activation is being undone.
     Revoked,
     Failed,
@@ -181,7 +245,9 @@ pub(crate) async fn subscription_changed(
     before: Option<&Subscription>,
     after: &Subscription,
 ) -> Result<()> {
-    use SubscriptionChange::{Activated, Canceled, Created, Failed, Revoked, Updated};
+    use SubscriptionChange::{
+        ActionRequired, Activated, Canceled, Created, Failed, Revoked, Updated,
+    };
     let (event_type, action) = match what {
         Created => (
             "billing.subscription.created",
@@ -190,6 +256,10 @@ pub(crate) async fn subscription_changed(
         Activated => (
             "billing.subscription.activated",
             "billing.subscription.activate",
+        ),
+        ActionRequired => (
+            "billing.subscription.payment_action_required",
+            "billing.subscription.await_payment",
         ),
         Revoked => (
             "billing.subscription.revoked",
@@ -213,11 +283,16 @@ pub(crate) async fn subscription_changed(
             "plan_version": subscription.plan_version,
             "price": subscription.price,
             "interval": subscription.interval,
+            "coupon_code": subscription.discount.as_ref().map(|discount| &discount.held.code),
             "failure_reason": subscription.failure_reason,
             "stripe_subscription_id": subscription.stripe_subscription_id,
             "current_period_end_at": subscription.current_period_end_at,
             "paid_through_at": subscription.paid_through_at,
             "canceled_at": subscription.canceled_at,
+            "cancel_at_period_end": subscription.cancel_at_period_end,
+            "resumes_at": subscription.resumes_at,
+            "grace_ends_at": subscription.grace_ends_at,
+            "payment_intent_id": subscription.payer_action.as_ref().map(|action| &action.payment_intent),
         })
     };
     let change = Change {
@@ -230,6 +305,63 @@ pub(crate) async fn subscription_changed(
         before: before.map(told),
         after: told(after),
         consumers: SUBSCRIPTION_CONSUMERS,
+    };
+    leave(conn, by, change).await
+}
+
+/// What can happen to an off-boarding.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum OffboardingChange {
+    Requested,
+    Hurried,
+    Withdrawn,
+    Completed,
+}
+
+/// An off-boarding was asked for, hurried, withdrawn or completed.
+pub(crate) async fn offboarding_changed(
+    conn: &mut PgConnection,
+    by: &By,
+    tenant: Tenant,
+    what: OffboardingChange,
+    before: Option<&Offboarding>,
+    after: &Offboarding,
+) -> Result<()> {
+    let (event_type, action) = match what {
+        OffboardingChange::Requested => {
+            ("billing.offboarding.requested", "billing.client.offboard")
+        }
+        OffboardingChange::Hurried => ("billing.offboarding.hurried", "billing.offboarding.hurry"),
+        OffboardingChange::Withdrawn => (
+            "billing.offboarding.withdrawn",
+            "billing.offboarding.withdraw",
+        ),
+        OffboardingChange::Completed => (
+            "billing.offboarding.completed",
+            "billing.offboarding.complete",
+        ),
+    };
+    let told = |one: &Offboarding| {
+        json!({
+            "saga_id": one.saga,
+            "period_end": one.period_end,
+            "hurried": one.hurried,
+            "reason": one.reason,
+            "withdrawn_at": one.withdrawn_at,
+            "withdrawn_because": one.withdrawn_for,
+            "completed_at": one.completed_at,
+        })
+    };
+    let change = Change {
+        noun: "offboarding",
+        id: tenant.client.to_string(),
+        sequence: after.revision,
+        event_type,
+        action,
+        client: Some(tenant.client),
+        before: before.map(told),
+        after: told(after),
+        consumers: &[],
     };
     leave(conn, by, change).await
 }
@@ -261,7 +393,11 @@ pub(crate) async fn invoice_changed(
         client: by.client,
         before: before.map(told),
         after: told(after),
-        consumers: &[],
+        // What was not collected is settled.
+        consumers: match after.status {
+            InvoiceStatus::Paid | InvoiceStatus::Void => ALERTING_CONSUMERS,
+            _ => &[],
+        },
     };
     leave(conn, by, change).await
 }

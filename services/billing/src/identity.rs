@@ -5,12 +5,15 @@ use chrono::{DateTime, Utc};
 use mainstay_proto::common::v1::Entitlements;
 use mainstay_proto::errors::v1::StateConflict;
 use mainstay_proto::identity::v1::{
-    CheckEntitlementsRequest, Client, ClientState, LookupClientRequest, PutEntitlementsRequest,
+    CancelClientRequest, CheckEntitlementsRequest, Client, ClientState, EnsureClientRequest,
+    LookupClientRequest, PutEntitlementsRequest,
     client_directory_service_client::ClientDirectoryServiceClient,
+    client_offboarding_service_client::ClientOffboardingServiceClient,
+    client_onboarding_service_client::ClientOnboardingServiceClient,
     entitlement_service_client::EntitlementServiceClient,
 };
 use mainstay_rpc::{Channels, Context, ErrorReason, Problem, ServiceChannel, on_behalf};
-use mainstay_types::{PlanId, ServiceName, SubscriptionId, Tenant};
+use mainstay_types::{AgencyId, ClientId, PlanId, ServiceName, SubscriptionId, Tenant};
 
 use crate::saga::definition::{Call, Direction, Failure, Refusal, Stop};
 use crate::wire::timestamp;
@@ -20,6 +23,18 @@ use crate::wire::timestamp;
 pub struct Identity {
     clients: ClientDirectoryServiceClient<ServiceChannel>,
     entitlements: EntitlementServiceClient<ServiceChannel>,
+    onboarding: ClientOnboardingServiceClient<ServiceChannel>,
+    offboarding: ClientOffboardingServiceClient<ServiceChannel>,
+}
+
+/// Somebody who becomes a client by what it did outside.
+#[derive(Debug, Clone)]
+pub(crate) struct Newcomer {
+    /// What it begins with, unique for ever: the same gives the same client.
+    pub origin: String,
+    pub name: String,
+    pub email: Option<String>,
+    pub phone: Option<String>,
 }
 
 /// What a client may use, on the grounds of one subscription.
@@ -39,8 +54,48 @@ impl Identity {
         let channel = channels.channel(ServiceName::Identity);
         Self {
             clients: ClientDirectoryServiceClient::new(channel.clone()),
-            entitlements: EntitlementServiceClient::new(channel),
+            entitlements: EntitlementServiceClient::new(channel.clone()),
+            onboarding: ClientOnboardingServiceClient::new(channel.clone()),
+            offboarding: ClientOffboardingServiceClient::new(channel),
         }
+    }
+
+    /// The client that begins so; made if it is not there.
+    pub(crate) async fn ensure_client(
+        &self,
+        agency: AgencyId,
+        newcomer: Newcomer,
+    ) -> Result<ClientId, Problem> {
+        let cut = |text: String, most: usize| text.chars().take(most).collect::<String>();
+        let request = EnsureClientRequest {
+            agency_id: agency.to_string(),
+            origin: newcomer.origin,
+            name: cut(newcomer.name, 200),
+            email: newcomer.email.filter(|email| email.len() <= 254),
+            phone: newcomer.phone.filter(|phone| phone.len() <= 20),
+            time_zone: None,
+        };
+        let mut onboarding = self.onboarding.clone();
+        let answer = onboarding.ensure_client(request).await;
+        let client = answer.map_err(|status| asked(&status))?.into_inner().client;
+        let id = client.and_then(|client| client.id).unwrap_or_default();
+        ClientId::parse(&id).map_err(Problem::internal)
+    }
+
+    /// The client, if the agency has it.
+    pub(crate) async fn find(
+        &self,
+        agency: AgencyId,
+        client: ClientId,
+    ) -> Result<ClientId, Problem> {
+        let request = LookupClientRequest {
+            agency_id: agency.to_string(),
+            client_id: client.to_string(),
+        };
+        let mut clients = self.clients.clone();
+        let found = clients.lookup_client(request).await;
+        found.map_err(|status| asked(&status))?;
+        Ok(client)
     }
 
     /// The client, once identity has said that entitlements could be written for it. Asked before money moves.
@@ -94,6 +149,27 @@ impl Identity {
         match entitlements.put_entitlements(request).await {
             Ok(_) => Ok(()),
             Err(status) => Err(told(Problem::from_status(&status))),
+        }
+    }
+}
+
+impl Identity {
+    /// Cancels the client, for a saga step. One that the agency does not have is gone already.
+    pub(crate) async fn cancel(&self, call: &Call<'_>) -> Result<(), Failure> {
+        let request = CancelClientRequest {
+            agency_id: call.tenant.agency.to_string(),
+            client_id: call.tenant.client.to_string(),
+        };
+        let mut offboarding = self.offboarding.clone();
+        match offboarding.cancel_client(request).await {
+            Ok(_) => Ok(()),
+            Err(status) => {
+                let problem = Problem::from_status(&status);
+                match problem.reason() {
+                    ErrorReason::NotFound => Ok(()),
+                    _ => Err(Failure::new(format!("identity answered {problem}"))),
+                }
+            }
         }
     }
 }

@@ -97,6 +97,24 @@ impl Repeat {
         }
     }
 
+    /// Of a call that takes no key.
+    pub fn none(ctx: &Context) -> Self {
+        Self {
+            key: None,
+            method: &ctx.method.path,
+            hash: [0; 32],
+        }
+    }
+
+    /// Of what is done on the way to something else.
+    pub(crate) fn unkeyed() -> Self {
+        Self {
+            key: None,
+            method: "",
+            hash: [0; 32],
+        }
+    }
+
     /// Claims the key in the transaction of the effect. Waits for another request with the same key to end.
     pub(crate) async fn begin(
         &self,

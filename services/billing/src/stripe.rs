@@ -1,34 +1,40 @@
 //! Stripe, as far as billing uses it: one function a call, async-stripe's requests out, our own lenient types in.
 //! Deliberately absent: retries and keys. Sagas decide both; what a failure proves is said in `refusal.rs`.
 
+pub(crate) mod list;
 pub mod object;
+mod reads;
 mod refusal;
 
 use std::collections::HashMap;
-use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use mainstay_providers::stripe::{StripeApi, StripeFailure};
-use mainstay_types::{ClientId, Interval, Money, SagaId, SubscriptionId};
+use mainstay_types::{AgencyId, ClientId, Interval, Money, SagaId, SubscriptionId};
 use serde::{Deserialize, Serialize};
 use stripe_billing::invoice::{PayInvoice, RetrieveInvoice, VoidInvoiceInvoice};
 use stripe_billing::subscription::{
     CancelSubscription, CreateSubscription, CreateSubscriptionItems,
-    CreateSubscriptionPaymentBehavior, RetrieveSubscription,
+    CreateSubscriptionPaymentBehavior, DiscountsDataParam, RetrieveSubscription,
+    UpdateSubscription, UpdateSubscriptionPauseCollection,
+    UpdateSubscriptionPauseCollectionBehavior,
 };
 use stripe_core::customer::{CreateCustomer, SearchCustomer};
 use stripe_core::refund::CreateRefund;
-use stripe_payment::payment_method::AttachPaymentMethod;
+use stripe_payment::payment_method::{AttachPaymentMethod, RetrievePaymentMethod};
+use stripe_product::CouponDuration;
+use stripe_product::coupon::{CreateCoupon, RetrieveCoupon};
 use stripe_product::price::{
     CreatePrice, CreatePriceRecurring, CreatePriceRecurringInterval, ListPrice,
 };
 use stripe_product::product::{CreateProduct, RetrieveProduct};
 
+use crate::coupon::{self, Off, redemption::Held};
 use object::{Customer, Found, Invoice, InvoicePayment, Page, Subscription};
-pub(crate) use refusal::{answered_with_error, did_not_happen, stop};
+pub(crate) use refusal::{did_not_happen, needs_authentication, stop};
 
-/// Stripe may forget an idempotency key after 24 hours; from here on an intent is looked for before it is sent again.
-pub(crate) const KEY_LIFE: Duration = Duration::from_secs(23 * 3600);
-
+/// Names the agency in Stripe's metadata.
+pub(crate) const METADATA_AGENCY: &str = "mainstay_agency_id";
 /// Names the client in Stripe's metadata.
 pub(crate) const METADATA_CLIENT: &str = "mainstay_client_id";
 /// Names our subscription.
@@ -53,6 +59,8 @@ pub(crate) struct NewSubscription<'a> {
     pub customer: &'a str,
     pub price: &'a str,
     pub payment_method: Option<&'a str>,
+    /// The coupon at Stripe.
+    pub coupon: Option<&'a str>,
     pub trial_days: u32,
     pub client: ClientId,
     pub saga: SagaId,
@@ -126,6 +134,57 @@ impl StripeGateway {
         }
     }
 
+    pub(crate) async fn has_coupon(&self, id: &str) -> Result<bool> {
+        let found: Result<object::Coupon> = self.api.send(&RetrieveCoupon::new(id), None).await;
+        match found {
+            Ok(_) => Ok(true),
+            Err(failure) if failure.is_missing() => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Makes a coupon under its own id: a second try finds it made. Stripe is told what it takes off and for how long, and
+    /// nothing of limits and windows: those are counted here, where what is reserved counts too.
+    pub(crate) async fn ensure_coupon(
+        &self,
+        held: &Held,
+        agency: AgencyId,
+        key: &str,
+    ) -> Result<()> {
+        let duration = match held.duration {
+            coupon::Duration::Once => CouponDuration::Once,
+            coupon::Duration::Repeating { .. } => CouponDuration::Repeating,
+            coupon::Duration::Forever => CouponDuration::Forever,
+        };
+        // Stripe shows at most forty letters of a name.
+        let name: String = held.code.chars().take(40).collect();
+        let mut request = CreateCoupon::new()
+            .id(held.coupon.to_string())
+            .name(name)
+            .duration(duration)
+            .metadata(metadata(&[(METADATA_AGENCY, agency.to_string())]));
+        if let Some(months) = held.duration.months() {
+            request = request.duration_in_months(months);
+        }
+        request = match held.off {
+            Off::Percent { bp } => request.percent_off(f64::from(bp) / 100.0),
+            Off::Amount { amount } => {
+                let currency: stripe_types::Currency =
+                    amount.currency.as_str().parse().unwrap_or_default();
+                request.amount_off(amount.amount_minor).currency(currency)
+            }
+        };
+        let made: Result<object::Coupon> = self.api.send(&request, Some(key)).await;
+        match made {
+            Err(StripeFailure::Refused { code, .. })
+                if code.as_deref() == Some("resource_already_exists") =>
+            {
+                Ok(())
+            }
+            other => other.map(|_| ()),
+        }
+    }
+
     /// The price under a lookup key, if it was made.
     pub(crate) async fn find_price(&self, lookup_key: &str) -> Result<Option<object::Price>> {
         let request = ListPrice::new().lookup_keys(vec![lookup_key.to_owned()]);
@@ -188,6 +247,11 @@ impl StripeGateway {
         if let Some(payment_method) = new.payment_method {
             request = request.default_payment_method(payment_method);
         }
+        if let Some(coupon) = new.coupon {
+            let mut discount = DiscountsDataParam::new();
+            discount.coupon = Some(coupon.to_owned());
+            request = request.discounts(vec![discount]);
+        }
         if new.trial_days > 0 {
             request = request.trial_period_days(new.trial_days);
         }
@@ -210,6 +274,73 @@ impl StripeGateway {
 
     pub(crate) async fn subscription(&self, id: &str) -> Result<Subscription> {
         self.api.send(&RetrieveSubscription::new(id), None).await
+    }
+
+    pub(crate) async fn payment_method(&self, id: &str) -> Result<object::PaymentMethod> {
+        self.api.send(&RetrievePaymentMethod::new(id), None).await
+    }
+
+    /// The payment of an invoice, made or not.
+    pub(crate) async fn payment_intent_of(
+        &self,
+        invoice: &str,
+    ) -> Result<Option<object::PaymentIntent>> {
+        let query = [("invoice", invoice)];
+        let (all, _): (Vec<InvoicePayment>, _) =
+            self.api.list_all("/invoice_payments", &query, 100).await?;
+        match all.iter().find_map(InvoicePayment::payment_intent) {
+            Some(intent) => Ok(Some(self.payment_intent(intent).await?)),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) async fn payment_intent(&self, id: &str) -> Result<object::PaymentIntent> {
+        self.api.get(&format!("/payment_intents/{id}"), &[]).await
+    }
+
+    /// Goes on with a payment after its payer has chosen how.
+    pub(crate) async fn confirm_payment_intent(
+        &self,
+        id: &str,
+        key: &str,
+    ) -> Result<object::PaymentIntent> {
+        let path = format!("/payment_intents/{id}/confirm");
+        let form = HashMap::from([("off_session", "false")]);
+        self.api.post(&path, &form, key).await
+    }
+
+    /// Has a subscription end with its period, or go on after it.
+    pub(crate) async fn set_cancel_at_period_end(
+        &self,
+        id: &str,
+        ends: bool,
+        key: &str,
+    ) -> Result<Subscription> {
+        let request = UpdateSubscription::new(id).cancel_at_period_end(ends);
+        self.api.send(&request, Some(key)).await
+    }
+
+    /// Stops collecting; what falls due meanwhile is void.
+    pub(crate) async fn pause_collection(
+        &self,
+        id: &str,
+        resumes_at: Option<DateTime<Utc>>,
+        key: &str,
+    ) -> Result<Subscription> {
+        let pause = UpdateSubscriptionPauseCollection {
+            behavior: UpdateSubscriptionPauseCollectionBehavior::Void,
+            resumes_at: resumes_at.map(|at| at.timestamp()),
+        };
+        let request = UpdateSubscription::new(id).pause_collection(pause);
+        self.api.send(&request, Some(key)).await
+    }
+
+    /// Collects again. An empty value is how Stripe clears a field, which its typed requests cannot say.
+    pub(crate) async fn resume_collection(&self, id: &str, key: &str) -> Result<Subscription> {
+        let path = format!("/subscriptions/{id}");
+        // A map: a list of pairs would be sent as a list.
+        let form = HashMap::from([("pause_collection", "")]);
+        self.api.post(&path, &form, key).await
     }
 
     /// Cancels now. Stripe knows no keys here; whoever calls reads the subscription before and after.

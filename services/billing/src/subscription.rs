@@ -2,6 +2,7 @@
 //! says (BIL-30).
 //! Deliberately absent: calls to Stripe. They stand in the saga's steps; here are our rows and what they mean.
 
+pub(crate) mod change;
 mod error;
 pub mod rpc;
 pub(crate) mod rules;
@@ -13,17 +14,20 @@ use chrono::{DateTime, Utc};
 use mainstay_db::{Database, page::Page, page::PageRequest};
 use mainstay_rpc::{Context, Violations};
 use mainstay_types::{Currency, Interval, Money, PlanId, SagaId, SubscriptionId, Tenant};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use error::SubscriptionError;
 
+use crate::coupon::redemption::{self, Discount, Purchase};
+use crate::coupon::{self, Coupon};
 use crate::history::{self, By, SubscriptionChange};
 use crate::identity::Identity;
+use crate::messaging::Messaging;
 use crate::plan::{self, Plan, PlanState, Price};
 use crate::repeat::{Begun, Repeat};
 use crate::saga::start_subscription::{self, StartSubscription};
 use crate::saga::{Engine, Standing};
-use crate::stripe::Payer;
+use crate::stripe::{Payer, StripeGateway};
 
 /// Where a subscription stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,8 +118,22 @@ pub struct Subscription {
     pub trial_end_at: Option<DateTime<Utc>>,
     /// Paid, or on trial, until then.
     pub paid_through_at: Option<DateTime<Utc>>,
-    /// When it ended.
+    /// When it ended, or was asked to end with its period.
     pub canceled_at: Option<DateTime<Utc>>,
+    /// It ends with its period.
+    pub cancel_at_period_end: bool,
+    /// While paused: when collection begins again by itself.
+    pub resumes_at: Option<DateTime<Utc>>,
+    /// While past due: until when it grants what was sold all the same.
+    pub grace_ends_at: Option<DateTime<Utc>>,
+    /// The trial that was granted, in days.
+    pub trial_days: i32,
+    /// What the payer has to do before it can become active.
+    pub payer_action: Option<PayerAction>,
+    /// When it was asked to end while its first payment was waited for.
+    pub cancel_requested_at: Option<DateTime<Utc>>,
+    /// The saga that changes it right now.
+    pub change_saga_id: Option<SagaId>,
     /// The entitlements version it last asked for.
     pub entitlement_version: i64,
     /// Rises with every event about it.
@@ -126,6 +144,17 @@ pub struct Subscription {
     pub created_at: DateTime<Utc>,
     /// When it last changed.
     pub updated_at: DateTime<Utc>,
+    /// What the coupon it holds takes off.
+    pub discount: Option<Discount>,
+}
+
+/// A payment that its payer has to authenticate, and what the payer's browser needs for that.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PayerAction {
+    /// `pi_…`.
+    pub payment_intent: String,
+    /// Lets the payer's browser, and nobody else, go on with the payment.
+    pub client_secret: Option<String>,
 }
 
 /// What to subscribe a client to.
@@ -137,7 +166,7 @@ pub struct Subscribe {
     pub currency: Currency,
     /// One of its prices.
     pub interval: Interval,
-    /// A coupon.
+    /// The code of a coupon.
     pub coupon_code: Option<String>,
     /// What pays.
     pub payment_method: Option<String>,
@@ -150,6 +179,10 @@ pub struct Desk {
     pub database: Database,
     /// Who says which clients are active.
     pub identity: Identity,
+    /// Who says whether what is sold could be used.
+    pub messaging: Messaging,
+    /// Where payments are looked at.
+    pub stripe: StripeGateway,
     /// Who runs the saga.
     pub engine: Engine,
 }
@@ -204,14 +237,12 @@ async fn take_place(
             known => return Ok(known),
         }
     }
-    if command.coupon_code.is_some() {
-        return Err(SubscriptionError::CouponInactive);
-    }
-    let client = desk
-        .identity
-        .check(ctx, tenant)
-        .await
-        .map_err(SubscriptionError::Identity)?;
+    let (client, usable) = tokio::join!(
+        desk.identity.check(ctx, tenant),
+        desk.messaging.check(ctx, tenant)
+    );
+    let client = client.map_err(SubscriptionError::Asked)?;
+    usable.map_err(SubscriptionError::Asked)?;
     let payer = Payer {
         name: client.name,
         email: client.email,
@@ -229,25 +260,48 @@ async fn take_place(
     }
     let plan = plan::sql::get(tx.conn(), tenant.agency, command.plan, None).await?;
     let plan = plan.ok_or(SubscriptionError::PlanNotFound)?;
+    let on_trial = !sql::had_subscription(tx.conn(), tenant).await?;
+    let trial_days = if on_trial { plan.terms.trial_days } else { 0 };
     let price = sellable(&plan, &command)?;
-    let input = StartSubscription {
+    let saga = SagaId::generate();
+    let purchase = Purchase {
+        plan: plan.id,
+        price: Money::new(price.amount_minor, price.currency),
         subscription: SubscriptionId::generate(),
+        saga,
+        now: by.now,
+    };
+    let coupon = match &command.coupon_code {
+        Some(code) => Some(redemption::offer(tx.conn(), tenant, code, &purchase).await?),
+        None => None,
+    };
+    payable(trial_days, price, coupon.as_ref(), &command)?;
+    let mut input = StartSubscription {
+        subscription: purchase.subscription,
         plan: plan.id,
         plan_version: plan.version,
         plan_name: plan.terms.name.clone(),
-        price: Money::new(price.amount_minor, price.currency),
+        price: purchase.price,
+        coupon: None,
         interval: price.interval,
-        trial_days: plan.terms.trial_days,
+        trial_days,
         payment_method: command.payment_method,
         payer,
         by: by.clone(),
     };
-    let saga = SagaId::generate();
     plan::sql::mark_sold(tx.conn(), tenant.agency, plan.id, plan.version, by.now).await?;
     sql::ensure_account(tx.conn(), tenant).await?;
+    if coupon.is_some() {
+        // What this client has redeemed and subscribed to stays as it is read below.
+        sql::lock_account(tx.conn(), tenant).await?;
+    }
     if let Err(error) = sql::insert(tx.conn(), tenant, saga, &input, by.now).await {
         drop(tx);
         return Err(place_taken(desk, tenant, error).await);
+    }
+    if let Some(coupon) = &coupon {
+        let held = redemption::reserve(tx.conn(), tenant, coupon, &purchase).await?;
+        input.coupon = Some(held);
     }
     let subscription = sql::get(tx.conn(), tenant, input.subscription).await?;
     let subscription = subscription.ok_or(SubscriptionError::NotFound)?;
@@ -279,21 +333,37 @@ fn sellable(plan: &Plan, command: &Subscribe) -> Result<Price, SubscriptionError
         currency: command.currency,
         interval: command.interval,
     })?;
-    if command.payment_method.is_none() && price.amount_minor > 0 && plan.terms.trial_days == 0 {
-        let mut faults = Violations::new();
-        faults.add(
-            "payment_method_id",
-            "is required: this plan charges its first period at once",
-        );
-        faults.finish().map_err(SubscriptionError::Invalid)?;
-    }
     Ok(price)
+}
+
+/// What is due at once needs something that pays.
+fn payable(
+    trial_days: i32,
+    price: Price,
+    coupon: Option<&Coupon>,
+    command: &Subscribe,
+) -> Result<(), SubscriptionError> {
+    let discount = coupon.map_or(0, |coupon| {
+        coupon::rules::discount_minor(coupon.terms.off, price.amount_minor)
+    });
+    let due = price.amount_minor > discount && trial_days == 0;
+    if !due || command.payment_method.is_some() {
+        return Ok(());
+    }
+    let mut faults = Violations::new();
+    faults.add(
+        "payment_method_id",
+        "is required: this plan charges its first period at once",
+    );
+    faults.finish().map_err(SubscriptionError::Invalid)
 }
 
 /// The failed transaction is gone; a new one finds who has the place.
 async fn place_taken(desk: &Desk, tenant: Tenant, error: mainstay_db::Error) -> SubscriptionError {
-    if error.constraint() != Some("subscription_one_live_key") {
-        return error.into();
+    match error.constraint() {
+        Some("subscription_one_live_key") => {}
+        Some("subscription_of_staying_client") => return SubscriptionError::Leaving,
+        _ => return error.into(),
     }
     let existing = async {
         let mut tx = desk.database.tenant(tenant).await?;

@@ -24,6 +24,17 @@ pub(crate) fn timestamp(at: DateTime<Utc>) -> prost_types::Timestamp {
     }
 }
 
+/// The time a request names.
+pub(crate) fn read_timestamp(at: &prost_types::Timestamp) -> Result<DateTime<Utc>, &'static str> {
+    // What both RFC 3339 and `timestamptz` hold: the years 1 to 9999.
+    let in_range = (-62_135_596_800..=253_402_300_799).contains(&at.seconds);
+    u32::try_from(at.nanos)
+        .ok()
+        .filter(|_| in_range)
+        .and_then(|nanos| DateTime::from_timestamp(at.seconds, nanos))
+        .ok_or("is not a time")
+}
+
 pub(crate) fn money(money: Money) -> ProtoMoney {
     ProtoMoney {
         amount_minor: Some(money.amount_minor),

@@ -12,6 +12,7 @@ pub(crate) mod sql;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use mainstay_db::{Page, PageRequest};
+use mainstay_jobs::record::{self, By, Change};
 use mainstay_proto::identity::v1 as proto;
 use mainstay_rpc::Context;
 use mainstay_types::{AgencyId, AgencyScope, ApiKeyId, ClientId, MemberId, Visible};
@@ -23,9 +24,8 @@ pub use error::Error;
 
 use crate::grant::{self, Grant};
 use crate::keys::Purpose;
-use crate::once::Once;
-use crate::record::{self, By, Change};
 use crate::{Identity, member};
+use mainstay_jobs::once::Once;
 use secret::Secret;
 
 /// A key, without its secret.
@@ -285,6 +285,31 @@ pub(crate) async fn end(
     )
     .await?;
     Ok(after)
+}
+
+/// Ends the keys of a client, in the caller's transaction.
+pub(crate) async fn end_of_client(
+    conn: &mut PgConnection,
+    by: &By,
+    client: ClientId,
+) -> Result<(), Error> {
+    for id in sql::all_of_client(conn, by.agency, client).await? {
+        end(conn, by.agency, id, by).await?;
+    }
+    Ok(())
+}
+
+/// Ends the keys that belong to a member, in the caller's transaction. Those that the member made for the agency stay: they
+/// are the agency's.
+pub(crate) async fn end_of_member(
+    conn: &mut PgConnection,
+    by: &By,
+    member: MemberId,
+) -> Result<(), Error> {
+    for id in sql::all_of_member(conn, by.agency, member).await? {
+        end(conn, by.agency, id, by).await?;
+    }
+    Ok(())
 }
 
 fn refuse_more_than_own(ctx: &Context, wanted: &[Grant]) -> Result<(), Error> {

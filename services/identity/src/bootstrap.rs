@@ -2,12 +2,12 @@
 //! Deliberately absent: an RPC. Nobody on the network makes agencies.
 
 use mainstay_db::Error as DatabaseError;
-use mainstay_types::{AgencyId, AgencyScope, ApiKeyId, MemberId, PersonId, Visible};
+use mainstay_jobs::record::{self, By, Change};
+use mainstay_types::{AgencyId, AgencyScope, ApiKeyId, MemberId, PersonId, ServiceName, Visible};
 
 use crate::api_key::{self, NewKey, secret::Secret};
 use crate::keys::Purpose;
 use crate::member::{self, NewMember, Post};
-use crate::record::{self, By, Change};
 use crate::role::{BuiltIn, Role};
 use crate::{Identity, agency};
 
@@ -95,7 +95,7 @@ pub async fn ensure_agency(
         agency,
         visible: Visible::All,
     };
-    let by = By::itself(agency, now);
+    let by = By::itself(ServiceName::Identity, agency, now);
     let mut tx = identity.database.agency(&scope).await?;
     if agency::insert(tx.conn(), agency, &wanted.slug, &wanted.name, now).await? {
         let change = Change {

@@ -1,12 +1,15 @@
 //! The clients of an agency: the tenants, from prospect to canceled.
 //! Deliberately absent: deleting one (the database refuses it), and what a client has bought, which is billing's.
 
+mod closing;
 mod error;
+mod onboarding;
 mod rpc;
 mod rules;
 mod sql;
 
 use chrono::{DateTime, Utc};
+use mainstay_jobs::record::{self, By, Change};
 use mainstay_proto::identity::v1 as proto;
 use mainstay_rpc::Context;
 use mainstay_types::{AgencyId, AgencyScope, ClientId, Visible};
@@ -15,11 +18,12 @@ use uuid::Uuid;
 
 use mainstay_db::{Page, PageRequest};
 
+pub use closing::cancel;
 pub use error::Error;
+pub use onboarding::{Origin, ensure};
 
 use crate::Identity;
-use crate::once::Once;
-use crate::record::{self, By, Change};
+use mainstay_jobs::once::Once;
 
 /// Where a client stands in its life.
 ///

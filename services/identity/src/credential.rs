@@ -11,7 +11,7 @@ use mainstay_types::{AgencyScope, Visible};
 
 use crate::api_key::{self, secret::Secret};
 use crate::keys::Purpose;
-use crate::{Identity, failure};
+use crate::{Identity, failure, member, session};
 
 /// The longest life of an actor token: how long a revocation can go unnoticed.
 const TOKEN_LIFE: TimeDelta = TimeDelta::seconds(30);
@@ -45,17 +45,65 @@ pub struct Exchanged {
     pub token: String,
     /// What it says.
     pub claims: Claims,
-    /// `key_…`.
+    /// `key_…` or `mem_…`.
     pub principal: String,
 }
 
-/// Exchanges an API key.
+/// Exchanges an API key, or the access token of somebody who signed in.
 ///
 /// # Errors
 /// [`Error::Refused`] for whatever does not open anything.
 pub async fn exchange(identity: &Identity, credential: &str) -> Result<Exchanged, Error> {
     // A typing error costs no query.
-    let secret = Secret::parse(credential).ok_or(Error::Refused)?;
+    match Secret::parse(credential) {
+        Some(secret) => exchange_key(identity, &secret).await,
+        None => exchange_token(identity, credential).await,
+    }
+}
+
+/// A token holds as long as its session, and opens what its member may now: neither is believed of the token itself.
+async fn exchange_token(identity: &Identity, token: &str) -> Result<Exchanged, Error> {
+    let now = identity.clock.now();
+    let claims = identity.access.read(token, now);
+    let claims = claims.map_err(|_| Error::Refused)?;
+    let session = session::find_alive(identity, claims.sid, now).await?;
+    let session = session
+        .filter(|session| {
+            (session.person, session.agency, session.member) == (claims.sub, claims.agy, claims.mem)
+        })
+        .ok_or(Error::Refused)?;
+    let scope = AgencyScope {
+        agency: session.agency,
+        visible: Visible::All,
+    };
+    let mut tx = identity.database.agency(&scope).await?;
+    let stands = api_key::sql::stands(tx.conn(), scope.agency, None).await?;
+    let member = member::sql::get(tx.conn(), scope.agency, session.member).await?;
+    // None for a member who is deactivated.
+    let grants = member::sql::grants(tx.conn(), scope.agency, session.member).await?;
+    tx.commit().await?;
+    let member = member
+        .filter(|_| stands && !grants.is_empty())
+        .ok_or(Error::Refused)?;
+    let actor = Actor::Member {
+        member: member.id,
+        person: member.person_id,
+    };
+    let life = life(now, [Some(claims.expires_at()), Some(session.expires_at)]);
+    let grants = grants.into_iter().map(crate::grant_of).collect();
+    let (agency, id) = (scope.agency, Some(session.id));
+    let (token, claims) =
+        identity
+            .signer
+            .session_token(&actor, id, agency, grants, member.version, life);
+    Ok(Exchanged {
+        token,
+        claims,
+        principal: actor.to_string(),
+    })
+}
+
+async fn exchange_key(identity: &Identity, secret: &Secret) -> Result<Exchanged, Error> {
     let hash = identity.lookup.hash(Purpose::ApiKey, secret.expose());
     let now = identity.clock.now();
 

@@ -3,55 +3,20 @@
 
 mod error;
 mod rpc;
-mod rules;
 mod sql;
 
-use std::collections::BTreeMap;
-
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
+use mainstay_jobs::record::{self, By, Change};
+use mainstay_jobs::saga_step::{self, Decision, Write};
 use mainstay_rpc::Context;
+use mainstay_rpc::entitlement::Limits;
 use mainstay_types::{AgencyScope, PlanId, SagaId, SubscriptionId, Tenant};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub use error::Error;
 
 use crate::Identity;
 use crate::client;
-use crate::record::{self, By, Change};
-use rules::{Decision, Write};
-
-/// How long a saga step's fence and tombstone are kept: far beyond the time a saga may still retry.
-const STEP_KEPT: TimeDelta = TimeDelta::days(90);
-
-/// What happens past a limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Beyond {
-    /// Further use is refused.
-    Block,
-    /// Further use is billed by the block.
-    Overage,
-    /// There is no limit.
-    Unlimited,
-}
-
-/// One limit, as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limit {
-    /// Units a period.
-    pub included: Option<i64>,
-    /// What happens past them.
-    pub beyond: Beyond,
-    /// Units a block of overage has.
-    pub block_size: Option<i64>,
-    /// Price of a block, in minor units.
-    pub price_amount_minor: Option<i64>,
-    /// Its currency.
-    pub price_currency: Option<String>,
-}
-
-/// Limits by name.
-pub type Limits = BTreeMap<String, Limit>;
 
 /// What a client may use, and on what grounds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -125,8 +90,8 @@ pub async fn put(
         .ok_or(Error::NoSuchClient)?;
     let heard = sql::heard(tx.conn(), tenant, put.write.saga, &put.write.step).await?;
     let stored = sql::get(tx.conn(), tenant).await?;
-    let known = stored.as_ref().map(rules::Stored::from);
-    let decision = rules::decide(heard, known.as_ref(), &put.write);
+    let known = stored.as_ref().map(saga_step::Stored::from);
+    let decision = saga_step::decide(heard, known.as_ref(), &put.write);
     let standing = stored.as_ref().map_or(0, |stored| stored.version);
     let outcome = match decision {
         Decision::Refuse(refusal) => return Err(Error::Refused(refusal)),
@@ -160,7 +125,7 @@ pub async fn put(
             }
         }
     };
-    sql::hear(tx.conn(), tenant, &put.write, now, now + STEP_KEPT).await?;
+    sql::hear(tx.conn(), tenant, &put.write, now, now + saga_step::KEPT).await?;
     tx.commit().await?;
     Ok(outcome)
 }
@@ -198,9 +163,9 @@ pub async fn get(identity: &Identity, tenant: Tenant) -> Result<Option<Stored>, 
     Ok(stored)
 }
 
-impl From<&Stored> for rules::Stored {
+impl From<&Stored> for saga_step::Stored {
     fn from(stored: &Stored) -> Self {
-        rules::Stored {
+        saga_step::Stored {
             version: stored.version,
             saga: stored.saga,
             step: stored.step.clone(),

@@ -7,9 +7,12 @@ pub(crate) mod sql;
 
 use chrono::{DateTime, Utc};
 use mainstay_db::{Page, PageRequest};
+use mainstay_jobs::record::{self, By, Change};
 use mainstay_proto::identity::v1 as proto;
 use mainstay_rpc::Context;
-use mainstay_types::{AgencyId, AgencyScope, ClientId, MemberId, PersonId, Visible};
+use mainstay_types::{
+    AgencyId, AgencyScope, ClientId, MemberId, PersonId, ServiceName, Tenant, Visible,
+};
 use serde::Serialize;
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -17,10 +20,12 @@ use uuid::Uuid;
 pub use error::Error;
 
 use crate::grant::{self, Grant};
-use crate::once::Once;
-use crate::record::{self, By, Change};
 use crate::role::{self, BuiltIn, Role};
-use crate::{Identity, agency, person};
+use crate::{Identity, address, agency, api_key, person, session};
+use mainstay_jobs::once::Once;
+
+/// The most members of an agency that are looked at for a client.
+const MOST_SERVING: i64 = 500;
 
 /// Whether a member may act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::Type, Serialize)]
@@ -171,12 +176,72 @@ pub async fn set_role(
         &after,
     )
     .await?;
-    tx.commit()
-        .await
-        .map_err(|error| match error.constraint() {
-            Some("agency_keeps_an_owner") => Error::LastOwner,
-            _ => error.into(),
-        })?;
+    tx.commit().await.map_err(of_owners)?;
+    Ok(after)
+}
+
+/// Who releases what a deactivated member held: escalations and their calls, conversations and leads.
+const TOLD_OF_THE_END: &[ServiceName] = &[ServiceName::Escalation, ServiceName::Messaging];
+
+/// Ends a membership, with the member's sessions, keys and ways to sign in, in one transaction. Doing it twice is doing it
+/// once.
+///
+/// # Errors
+/// [`Error::LastOwner`]; [`Error::ExceedsOwn`] when the caller lacks something that the member has.
+pub async fn deactivate(identity: &Identity, ctx: &Context, id: MemberId) -> Result<Member, Error> {
+    let scope = ctx.agency_scope();
+    let by = By::actor(ctx, identity.clock.now());
+    let mut tx = identity.database.agency(&scope).await?;
+    // As for roles: two owners who deactivate each other at once are decided here.
+    agency::lock(tx.conn(), scope.agency).await?;
+    let before = sql::get(tx.conn(), scope.agency, id)
+        .await?
+        .ok_or(Error::NotFound)?;
+    if before.state == State::Deactivated {
+        return Ok(before);
+    }
+    let held = sql::grants(tx.conn(), scope.agency, id).await?;
+    let lacking = grant::lacking_any(&crate::grants_of(ctx), &held);
+    if !lacking.is_empty() {
+        return Err(Error::ExceedsOwn { lacking });
+    }
+    let after = end(tx.conn(), &by, &before).await?;
+    tx.commit().await.map_err(of_owners)?;
+    Ok(after)
+}
+
+/// Ends the memberships whose every role was bound to a client that ends, in the caller's transaction, under the agency's
+/// lock.
+pub(crate) async fn end_of_client(
+    conn: &mut PgConnection,
+    by: &By,
+    client: ClientId,
+) -> Result<(), Error> {
+    for before in sql::all_of_client_alone(conn, by.agency, client).await? {
+        end(conn, by, &before).await?;
+    }
+    Ok(())
+}
+
+async fn end(conn: &mut PgConnection, by: &By, before: &Member) -> Result<Member, Error> {
+    let id = before.id;
+    let after = sql::deactivate(conn, by.agency, id, by.now)
+        .await?
+        .ok_or(Error::NotFound)?;
+    address::sql::deactivate(conn, by.agency, id).await?;
+    session::end_of_member(conn, by, id).await?;
+    api_key::end_of_member(conn, by, id).await?;
+    let change = Change {
+        action: "identity.member.deactivate",
+        event: "identity.member.deactivated",
+        noun: "member",
+        target: after.id.to_string(),
+        client: None,
+        sequence: after.version,
+        before: Some(record::image(before)),
+        after: record::image(&after),
+    };
+    record::write_to(conn, by, change, TOLD_OF_THE_END).await?;
     Ok(after)
 }
 
@@ -189,6 +254,37 @@ pub async fn get(identity: &Identity, scope: &AgencyScope, id: MemberId) -> Resu
     let member = sql::get(tx.conn(), scope.agency, id).await?;
     tx.commit().await?;
     member.ok_or(Error::NotFound)
+}
+
+/// A member who is to do something for a client: active, and their role reaches it.
+///
+/// # Errors
+/// [`Error::NotFound`].
+pub async fn serving(identity: &Identity, tenant: Tenant, id: MemberId) -> Result<Member, Error> {
+    let scope = AgencyScope {
+        agency: tenant.agency,
+        visible: Visible::All,
+    };
+    let member = get(identity, &scope, id).await?;
+    let serves = member.state == State::Active && member.reach().contains(tenant.client);
+    serves.then_some(member).ok_or(Error::NotFound)
+}
+
+/// The members who are active, whose role reaches a client, or with none the whole agency, and allows something there, by id.
+///
+/// # Errors
+/// Only the database's.
+async fn all_serving(
+    identity: &Identity,
+    scope: &AgencyScope,
+    client: Option<ClientId>,
+    permission: &str,
+) -> Result<Vec<sql::Serving>, Error> {
+    let mut tx = identity.database.agency(scope).await?;
+    let mut members = sql::serving(tx.conn(), scope.agency, client, MOST_SERVING).await?;
+    tx.commit().await?;
+    members.retain(|member| member.may(permission));
+    Ok(members)
 }
 
 /// The agency's members, newest first.
@@ -268,7 +364,16 @@ pub(crate) async fn insert(
     sql::bind(conn, agency, id, role, &new.post.reach)
         .await
         .map_err(of_binding)?;
-    sql::get(conn, agency, id).await?.ok_or(Error::NotFound)
+    let member = sql::get(conn, agency, id).await?.ok_or(Error::NotFound)?;
+    address::sql::write(conn, &identity.lookup, agency, &member).await?;
+    Ok(member)
+}
+
+fn of_owners(error: mainstay_db::Error) -> Error {
+    match error.constraint() {
+        Some("agency_keeps_an_owner") => Error::LastOwner,
+        _ => error.into(),
+    }
 }
 
 fn of_binding(error: mainstay_db::Error) -> Error {

@@ -9,6 +9,7 @@ mod sql;
 
 use chrono::{DateTime, Utc};
 use mainstay_db::{Page, PageRequest};
+use mainstay_jobs::record::{self, By, Change};
 use mainstay_proto::identity::v1 as proto;
 use mainstay_rpc::Context;
 use mainstay_types::{AgencyId, AgencyScope, RoleId, Visible};
@@ -23,8 +24,7 @@ pub(crate) use rules::known;
 
 use crate::Identity;
 use crate::grant::{self, Grant};
-use crate::once::Once;
-use crate::record::{self, By, Change};
+use mainstay_jobs::once::Once;
 
 /// A role.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -1,9 +1,12 @@
-//! The settings that only integrations reads (INT-02): what webhooks are signed with.
+//! The settings that only integrations reads (INT-02, INT-16): what webhooks of the platform's own accounts are signed with,
+//! and the keys above all agencies' keys.
 //! Deliberately absent: a default or a placeholder for any of them. Without its secret a provider's webhooks could be
 //! anybody's, so their absence stops the start in every environment.
 
-use mainstay_runtime::config::{Config, Group, Kind, Setting};
-use secrecy::SecretString;
+use mainstay_runtime::config::{Config, Environment, Group, Kind, Setting};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::vault::{self, MasterKeys};
 
 /// What Stripe signs with.
 pub const STRIPE_WEBHOOK_SECRETS: Setting = Setting::new(
@@ -16,11 +19,36 @@ pub const STRIPE_WEBHOOK_SECRETS: Setting = Setting::new(
 )
 .secret();
 
+/// What agencies' keys are sealed under.
+pub const MASTER_KEYS: Setting = Setting::new(
+    "MAINSTAY_INTEGRATIONS_MASTER_KEYS",
+    "what the keys are sealed under that providers' credentials are sealed under; the first seals, the others still open",
+    Kind::Custom {
+        shape: "1 to 8 keys separated by commas, each a name, a colon and 64 hexadecimal digits (32 random bytes)",
+        check: vault::check,
+    },
+)
+.secret();
+
+const SECRETS: Kind = Kind::Custom {
+    shape: "1 to 8 secrets of at least 16 characters, separated by commas",
+    check: signing_secrets,
+};
+
+/// What Twilio signs with.
+pub const TWILIO_AUTH_TOKENS: Setting = Setting::new(
+    "TWILIO_AUTH_TOKENS",
+    "what Twilio signs webhooks to /webhooks/twilio/sms and beside it with: auth tokens of an account of the platform's own; agencies' accounts have theirs",
+    SECRETS,
+)
+.secret()
+.optional();
+
 /// These settings.
 pub static GROUP: Group = Group {
     name: "integrations",
     about: "What integrations needs to know of the outside.",
-    settings: &[STRIPE_WEBHOOK_SECRETS],
+    settings: &[STRIPE_WEBHOOK_SECRETS, MASTER_KEYS, TWILIO_AUTH_TOKENS],
 };
 
 /// The settings of integrations, read.
@@ -28,6 +56,10 @@ pub static GROUP: Group = Group {
 pub struct Settings {
     /// What webhooks may be signed with.
     pub verification: VerificationSecrets,
+    /// What agencies' keys are sealed under.
+    pub master_keys: MasterKeys,
+    /// Whether an account may name an address without encryption.
+    pub plain_http_allowed: bool,
 }
 
 /// What webhooks may be signed with, by provider. Any one of a provider's verifies.
@@ -35,6 +67,8 @@ pub struct Settings {
 pub struct VerificationSecrets {
     /// Stripe's, for the platform's own endpoint.
     pub stripe: Vec<SecretString>,
+    /// Twilio's, for an account of the platform's own.
+    pub twilio: Vec<SecretString>,
 }
 
 impl Settings {
@@ -44,12 +78,27 @@ impl Settings {
     /// When it did not: a mistake of the program.
     pub fn read(config: &Config) -> Self {
         let stripe: Vec<String> = config.get(&STRIPE_WEBHOOK_SECRETS);
+        let twilio: Option<String> = config.get(&TWILIO_AUTH_TOKENS);
+        let keys = SecretString::from(config.get::<String>(&MASTER_KEYS));
         Settings {
             verification: VerificationSecrets {
                 stripe: stripe.into_iter().map(SecretString::from).collect(),
+                twilio: separate(twilio.as_deref()),
             },
+            master_keys: MasterKeys::parse(keys.expose_secret())
+                .unwrap_or_else(|reason| panic!("{} {reason}", MASTER_KEYS.name)),
+            plain_http_allowed: config.environment() != Environment::Production,
         }
     }
+}
+
+fn separate(text: Option<&str>) -> Vec<SecretString> {
+    text.into_iter()
+        .flat_map(|text| text.split(','))
+        .map(str::trim)
+        .filter(|secret| !secret.is_empty())
+        .map(SecretString::from)
+        .collect()
 }
 
 fn signing_secrets(text: &str) -> Result<(), String> {

@@ -1,25 +1,55 @@
-//! Integrations: the webhook inbox.
-//! Deliberately absent: what a webhook means (billing says, for Stripe's), and signatures (the gateway verifies them).
+//! Integrations: accounts at providers, the webhook inbox, and every service's dead letters for operators.
+//! Deliberately absent: what a webhook means (billing and messaging say), and signatures (the gateway verifies them).
 //!
-//! Reading order: [`config`] (what webhooks are signed with) → [`webhook`] (stored once, shown, and the decisions) →
-//! [`jobs`] (handed on, and let go of after their retention).
+//! Reading order: [`config`] (what webhooks are signed with) → [`vault`] (how secrets are kept) → [`provider_account`] and
+//! [`sender`] (with what messages leave, and from whom) → [`form_endpoint`] (where forms are sent to) → [`webhook`] (stored
+//! once, shown, and the decisions) → [`delivery`] (handed on, from the inbox itself) → [`provider_event`] (what is messaging's
+//! to know) → [`replay`] (handed on again because a person asks) → [`jobs`] (the rest of what happens in the background) →
+//! [`dead_letter`] (what any service gave up).
 
 pub mod config;
+pub mod dead_letter;
+pub mod delivery;
+pub mod form_endpoint;
 pub mod jobs;
+pub mod provider_account;
+pub mod provider_event;
+pub mod replay;
+pub mod sender;
+pub mod vault;
 pub mod webhook;
+mod wire;
 
 use std::sync::Arc;
 
 use mainstay_db::Database;
-use mainstay_jobs::runner::RunnerSettings;
-use mainstay_jobs::{DatabaseProbe, QueueProbe, Runner};
+use mainstay_jobs::Machinery;
+use mainstay_proto::integrations::v1::dead_letter_service_server::DeadLetterServiceServer;
+use mainstay_proto::integrations::v1::form_endpoint_service_server::FormEndpointServiceServer;
+use mainstay_proto::integrations::v1::provider_account_service_server::ProviderAccountServiceServer;
+use mainstay_proto::integrations::v1::sender_directory_service_server::SenderDirectoryServiceServer;
+use mainstay_proto::integrations::v1::sender_parking_service_server::SenderParkingServiceServer;
+use mainstay_proto::integrations::v1::sender_service_server::SenderServiceServer;
 use mainstay_proto::integrations::v1::webhook_event_service_server::WebhookEventServiceServer;
 use mainstay_proto::integrations::v1::webhook_intake_service_server::WebhookIntakeServiceServer;
-use mainstay_rpc::{RemoteDirectory, ServiceName, ServiceRuntime};
-use mainstay_runtime::health::Status;
+use mainstay_rpc::{ClientDirectory, RemoteDirectory, ServiceRuntime};
+use mainstay_runtime::Clock;
 use tonic::service::Routes;
 
 pub use config::{GROUP, Settings};
+
+use vault::{Vault, VaultError};
+
+/// What every operation on accounts and senders works with. Cheap to clone.
+#[derive(Clone)]
+pub struct Integrations {
+    pub(crate) database: Database,
+    pub(crate) directory: Arc<dyn ClientDirectory>,
+    pub(crate) clock: Clock,
+    pub(crate) vault: Vault,
+    /// Whether an account may name an address without encryption: a simulator's, so never in production.
+    pub(crate) plain_http_allowed: bool,
+}
 
 /// Why integrations could not serve.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +57,9 @@ pub enum ServeError {
     /// The queue could not be set up.
     #[error("integrations cannot set up its jobs")]
     Jobs(#[source] mainstay_db::Error),
+    /// What is sealed could not be opened with these master keys.
+    #[error("integrations cannot open what it keeps: {0}")]
+    Vault(#[from] VaultError),
     /// The transport or the descriptors.
     #[error(transparent)]
     Rpc(#[from] mainstay_rpc::ServeError),
@@ -35,58 +68,85 @@ pub enum ServeError {
 /// Serves until the runtime's shutdown is triggered, and what was in hand is done or handed back.
 ///
 /// # Errors
-/// When the database does not answer at the start, or the transport fails.
+/// When the database does not answer at the start or needs a master key that is not there, or the transport fails.
 pub async fn serve(
     settings: Settings,
     database: Database,
     runtime: ServiceRuntime,
 ) -> Result<(), ServeError> {
-    let worker = database.worker();
-    jobs::empty_old_weeks::ensure(&worker, runtime.clock.now())
+    let (worker, clock) = (database.worker(), runtime.clock.clone());
+    jobs::empty_old_weeks::ensure(&worker, clock.now())
         .await
         .map_err(ServeError::Jobs)?;
-    let runner = Runner::new(
-        ServiceName::Integrations,
-        worker.clone(),
-        runtime.clock.clone(),
-        RunnerSettings::default(),
-    )
-    .register(
-        jobs::deliver_webhook::KIND,
-        jobs::deliver_webhook::DeliverWebhook::new(
-            worker.clone(),
-            &runtime.channels,
-            runtime.clock.clone(),
-        ),
-    )
-    .register(
-        jobs::empty_old_weeks::KIND,
-        jobs::empty_old_weeks::EmptyOldWeeks::new(worker.clone()),
-    );
-    let intake = webhook::rpc::Intake {
-        database: database.clone(),
-        secrets: Arc::new(settings.verification),
-        clock: runtime.clock.clone(),
-        wake: runner.wake(),
-    };
-    let services = Routes::new(WebhookIntakeServiceServer::new(intake)).add_service(
-        WebhookEventServiceServer::new(webhook::rpc::Events {
-            database: database.clone(),
-        }),
-    );
+    let vault = Vault::new(settings.master_keys);
+    vault.ready(&worker).await?;
+    jobs::rewrap_data_keys::ensure(&worker, clock.now())
+        .await
+        .map_err(ServeError::Jobs)?;
     let directory = Arc::new(RemoteDirectory::new(&runtime.channels));
-    runtime.health.set("database", Status::Healthy, "");
-    runtime.health.probe(DatabaseProbe::new(&database));
+    let integrations = Integrations {
+        database: database.clone(),
+        directory: directory.clone(),
+        clock: clock.clone(),
+        vault: vault.clone(),
+        plain_http_allowed: settings.plain_http_allowed,
+    };
+    // Webhooks are taken in until the server has stopped, and handed on until the machinery has.
+    let mut machinery = Machinery::new(&runtime, &database);
+    let pressure = webhook::Pressure::default();
+    let deliver = delivery::Deliver::new(
+        worker.clone(),
+        &runtime.channels,
+        provider_event::ProviderEvents::new(integrations.clone(), &runtime.channels),
+        clock.clone(),
+        pressure.clone(),
+    );
+    let wake = machinery.works_queue(delivery::Inbox, delivery::KIND, deliver);
+    let jobs = machinery.wake();
+    let machinery = machinery
+        .works(
+            jobs::deliver_webhook::KIND,
+            jobs::deliver_webhook::DeliverWebhook::new(worker.clone(), clock.clone(), wake.clone()),
+        )
+        .works(
+            jobs::empty_old_weeks::KIND,
+            jobs::empty_old_weeks::EmptyOldWeeks::new(worker.clone()),
+        )
+        .works(
+            jobs::release_senders::KIND,
+            jobs::release_senders::ReleaseSenders(integrations.clone()),
+        )
+        .works(
+            jobs::rewrap_data_keys::KIND,
+            jobs::rewrap_data_keys::RewrapDataKeys::new(worker.clone(), vault, clock.clone()),
+        )
+        .works(
+            jobs::replay_webhooks::KIND,
+            jobs::replay_webhooks::ReplayWebhooks::new(worker, clock.clone(), wake.clone()),
+        );
+    let intake = webhook::rpc::Intake {
+        integrations: integrations.clone(),
+        secrets: Arc::new(settings.verification),
+        wake: wake.clone(),
+        pressure,
+    };
+    let events = webhook::events::Events {
+        database: database.clone(),
+        clock: clock.clone(),
+        wake,
+        jobs,
+    };
+    let dead_letters = dead_letter::rpc::DeadLetters::new(&runtime.channels);
+    let routes = Routes::new(WebhookIntakeServiceServer::new(intake))
+        .add_service(WebhookEventServiceServer::new(events))
+        .add_service(ProviderAccountServiceServer::new(integrations.clone()))
+        .add_service(SenderServiceServer::new(integrations.clone()))
+        .add_service(FormEndpointServiceServer::new(integrations.clone()))
+        .add_service(SenderParkingServiceServer::new(integrations.clone()))
+        .add_service(SenderDirectoryServiceServer::new(integrations))
+        .add_service(DeadLetterServiceServer::new(dead_letters));
     runtime
         .health
-        .probe(QueueProbe::new(&database, &runtime.clock));
-    runtime
-        .health
-        .probe(webhook::WebhookProbe::new(&database, &runtime.clock));
-    // Webhooks are taken in until the server has stopped, and handed on until the runner has.
-    let working = runtime.shutdown.spawn(runner.run(runtime.shutdown.clone()));
-    let served = mainstay_rpc::serve(runtime, directory, services).await;
-    drop(working.await);
-    database.close().await;
-    Ok(served?)
+        .probe(webhook::WebhookProbe::new(&database, &clock));
+    Ok(machinery.serve(runtime, directory, routes).await?)
 }

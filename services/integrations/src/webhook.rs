@@ -3,10 +3,14 @@
 //! Deliberately absent: signatures (the gateway has verified them over the raw bytes) and what an event means.
 
 mod error;
+pub mod events;
+mod pressure;
 mod probe;
 pub mod rpc;
 pub mod rules;
 pub mod sql;
+
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use mainstay_db::{Database, PageRequest, Worker, retrying};
@@ -14,6 +18,7 @@ use mainstay_types::{AgencyId, AgencyScope, ClientId, WebhookEventId};
 use uuid::Uuid;
 
 pub use error::WebhookError;
+pub use pressure::Pressure;
 pub use probe::WebhookProbe;
 
 /// What repetitions of a webhook share.
@@ -57,9 +62,10 @@ pub struct Stored {
 ///
 /// ```text
 /// received ──► processed ◄──┐
-///    │                      │ a later try, or a replay
-///    ├──► failed ──► … ─────┤
-///    └──► dead ─────────────┘   tries used up, or refused for good: a dead letter
+///  ▲ │                      │ a later try
+///  │ ├──► failed ──► … ─────┤
+///  │ └──► dead ─────────────┘   tries used up, or refused for good: a dead letter
+///  └── a replay, from any of them
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -132,6 +138,10 @@ pub struct WebhookEvent {
     pub received_at: DateTime<Utc>,
     /// When it had its effect.
     pub processed_at: Option<DateTime<Utc>>,
+    /// How often it was replayed.
+    pub replays: i32,
+    /// When it was replayed last.
+    pub replayed_at: Option<DateTime<Utc>>,
 }
 
 /// What handing on needs of a webhook.
@@ -139,12 +149,20 @@ pub struct WebhookEvent {
 pub struct Undelivered {
     /// `stripe`.
     pub provider: String,
+    /// The account it came for: `pac_…`, or `default` for the platform's own.
+    pub account: String,
     /// The sender's id of it.
     pub event_key: String,
     /// `invoice.paid`.
     pub kind: String,
+    /// How to read the body.
+    pub content_type: String,
     /// The bytes that were signed.
     pub body: Vec<u8>,
+    /// When it came.
+    pub received_at: DateTime<Utc>,
+    /// It was given up, and is tried again.
+    pub given_up: bool,
 }
 
 /// Whose object a webhook is about, as the owner of its meaning says.
@@ -200,10 +218,11 @@ impl Next {
     }
 }
 
-/// Stores a batch: all of it, or nothing on an error. When this returns it is durable, and queued for handing on.
+/// Stores a batch. When this returns all of it is durable, and due to be handed on.
 ///
 /// # Errors
-/// [`WebhookError::Database`]; storing the same batch again is harmless.
+/// [`WebhookError::Database`]: none of it is stored, or but what was new among repetitions; storing the same batch again is
+/// harmless.
 pub async fn store(
     worker: &Worker,
     webhooks: Vec<NewWebhook>,
@@ -220,13 +239,29 @@ pub async fn store(
             batch.push(ids[place], webhook);
         }
     }
-    let stored = retrying(|| async {
-        let mut connection = worker.connection().await?;
-        Ok::<_, WebhookError>(
-            sql::insert(connection.conn(), &batch, rules::MAX_ATTEMPTS, now).await?,
-        )
-    })
-    .await?;
+    let mut stored = HashMap::new();
+    // A second round only where a key was forgotten between the two statements of the first.
+    for _ in 0..ROUNDS {
+        let new = retrying(|| async {
+            let mut connection = worker.connection().await?;
+            Ok::<_, WebhookError>(sql::insert(connection.conn(), &batch, now).await?)
+        });
+        let new = new.await?.into_iter();
+        stored.extend(new.map(|id| (id, WebhookEventId::from_uuid(id))));
+        batch.without(&stored);
+        if batch.is_empty() {
+            break;
+        }
+        let known = retrying(|| async {
+            let mut connection = worker.connection().await?;
+            Ok::<_, WebhookError>(sql::remember_again(connection.conn(), &batch).await?)
+        });
+        stored.extend(known.await?);
+        batch.without(&stored);
+        if batch.is_empty() {
+            break;
+        }
+    }
     let result = |(place, first): (usize, &usize)| {
         let id = stored
             .get(&ids[*first])
@@ -237,6 +272,9 @@ pub async fn store(
     };
     firsts.iter().enumerate().map(result).collect()
 }
+
+/// How often storing a batch is begun anew.
+const ROUNDS: u32 = 3;
 
 /// What a list may be narrowed to.
 #[derive(Debug, Default)]

@@ -173,6 +173,17 @@ async fn a_directory_that_the_servers_user_cannot_reach_is_left_and_said_so() {
     if outside {
         let location = server.location().to_owned();
         assert!(location.starts_with("/var/lib/mainstay"));
+        drop(server);
+        let again = LocalPostgres::start(&options).await.unwrap();
+        assert_eq!(again.location(), location, "it is found again");
+        again.stop().await.unwrap();
+        drop(again);
+        // Whoever takes the directory away and starts anew gets an empty database, not what was there before.
+        fs::remove_dir_all(&options.data_dir).unwrap();
+        let anew = LocalPostgres::start(&options).await.unwrap();
+        assert_ne!(anew.location(), location);
+        anew.stop().await.unwrap();
+        fs::remove_dir_all(anew.location()).unwrap();
         fs::remove_dir_all(location).unwrap();
     }
 }

@@ -4,6 +4,7 @@
 
 mod cancellation;
 mod catalogue;
+mod claims;
 mod local_server;
 mod migrations;
 mod start_check;

@@ -55,6 +55,26 @@ async fn fingerprint(test: &TestDatabase, schema: &str) -> String {
     text
 }
 
+/// Empty for two that are equal, otherwise the lines that only one of them has, so that a failure can be read.
+fn differing(after: &str, before: &str) -> String {
+    if after == before {
+        return String::new();
+    }
+    let only = |sign: char, here: &str, there: &str| {
+        let lines = here
+            .lines()
+            .filter(|line| there.lines().all(|other| other != *line));
+        lines
+            .map(|line| format!("{sign} {line}\n"))
+            .collect::<String>()
+    };
+    format!(
+        "they differ\n{}{}",
+        only('-', before, after),
+        only('+', after, before)
+    )
+}
+
 /// All files up to the n-th of the service.
 fn first(all: &Migrations, service: &str, n: usize) -> Migrations {
     let core = all
@@ -96,8 +116,8 @@ async fn every_file_down_undoes_its_file_up() {
                 .await
                 .unwrap();
             assert_eq!(
-                fingerprint(&test, service).await,
-                before[n],
+                differing(&fingerprint(&test, service).await, &before[n]),
+                "",
                 "{service}: {undone:?}"
             );
         }

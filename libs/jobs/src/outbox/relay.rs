@@ -265,17 +265,10 @@ impl Lane {
 
     async fn send(&self, consumer: ServiceName) -> Result<Round, Error> {
         let now = self.clock.now();
-        let mut connection = self.worker.connection().await?;
-        let batch = sql::claim(
-            connection.conn(),
-            consumer,
-            self.limit(),
-            now,
-            self.lease_ms(),
-        )
-        .await?;
+        let mut tx = self.worker.claim().await?;
+        let batch = sql::claim(tx.conn(), consumer, self.limit(), now, self.lease_ms()).await?;
         // Not held during the call.
-        drop(connection);
+        tx.commit().await?;
         if batch.is_empty() {
             return Ok(Round::Idle);
         }
@@ -325,15 +318,9 @@ impl Lane {
     }
 
     async fn send_audit(&self) -> Result<Round, Error> {
-        let mut connection = self.worker.connection().await?;
-        let batch = audit::claim(
-            connection.conn(),
-            self.service,
-            self.limit(),
-            self.lease_ms(),
-        )
-        .await?;
-        drop(connection);
+        let mut tx = self.worker.claim().await?;
+        let batch = audit::claim(tx.conn(), self.service, self.limit(), self.lease_ms()).await?;
+        tx.commit().await?;
         if batch.is_empty() {
             return Ok(Round::Idle);
         }

@@ -7,6 +7,7 @@ use mainstay_types::{AgencyId, ClientId, JobId, Tenant};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::source::{Claim, Failed, Failure};
 use super::{Enqueued, Job, NewJob};
 
 fn tenant_of(agency: Option<Uuid>, tenant: Option<Uuid>) -> Option<Tenant> {
@@ -49,14 +50,7 @@ pub(super) async fn insert(connection: &mut PgConnection, job: &NewJob) -> Resul
 
 /// Claims up to `limit` due jobs of these kinds: one range scan a priority, locked rows passed over. Two runners that
 /// saw the same job as free are told apart by the primary key of the lease.
-pub(crate) async fn claim(
-    connection: &mut PgConnection,
-    kinds: &[String],
-    limit: i64,
-    now: DateTime<Utc>,
-    runner: Uuid,
-    lease_ms: f64,
-) -> Result<Vec<Job>> {
+pub(crate) async fn claim(connection: &mut PgConnection, claim: Claim<'_>) -> Result<Vec<Job>> {
     let rows = sqlx::query!(
         r#"with due as (
              select ready.* from generate_series(0, 3) as lane (priority)
@@ -83,11 +77,11 @@ pub(crate) async fn claim(
                   due.traceparent, leased.fence
            from leased join due on due.id = leased.job_id
            order by due.priority, due.run_at, due.id"#,
-        kinds,
-        limit,
-        now,
-        runner,
-        lease_ms,
+        claim.kinds,
+        claim.limit,
+        claim.now,
+        claim.runner,
+        claim.lease_ms,
     )
     .fetch_all(connection)
     .await?;
@@ -144,25 +138,13 @@ pub(crate) async fn complete(
     Ok(done.rows_affected() == 1)
 }
 
-/// What a failure led to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Failed {
-    /// Another attempt.
-    Retried,
-    /// A dead letter.
-    Buried,
-    /// Nothing: the lease is no longer ours.
-    NotOurs,
-}
-
-/// Counts the attempt; queues the next one, or buries the job if it was the last or `dead`.
+/// Counts the attempt; queues the next one, or buries the job if it was the last or `dead`. One of an agency's that is buried is told
+/// to escalation: an event of the job, whose sequence is a fence, named for the service by its schema.
 pub(crate) async fn fail(
     connection: &mut PgConnection,
     job: JobId,
     fence: i64,
-    error: &str,
-    retry_at: DateTime<Utc>,
-    dead: bool,
+    failure: Failure<'_>,
 ) -> Result<Failed> {
     let row = sqlx::query!(
         r#"with released as (
@@ -185,14 +167,28 @@ pub(crate) async fn fail(
              select id, kind, priority, payload, unique_key, agency_id, tenant_id, attempt + 1, max_attempts, $3,
                     traceparent, created_at
              from gone
-             returning id
+             returning *
+           ),
+           event as (
+             insert into outbox_event (id, type, schema_version, agency_id, tenant_id, aggregate_type, aggregate_id, sequence,
+                                       occurred_at, actor, traceparent, payload)
+             select gen_random_uuid(), current_schema() || '.job.buried', 1, agency_id, tenant_id, 'job', id::text, $2, $6,
+                    'service:' || current_schema(), traceparent, jsonb_build_object('kind', kind, 'error', last_error)
+             from buried where agency_id is not null
+             returning *
+           ),
+           told as (
+             insert into outbox_delivery (event_id, consumer, aggregate_type, aggregate_id, sequence, agency_id, tenant_id,
+                                          next_attempt_at)
+             select id, 'escalation', aggregate_type, aggregate_id, sequence, agency_id, tenant_id, occurred_at from event
            )
            select (select count(*) from retried) as "retried!", (select count(*) from buried) as "buried!""#,
         job.uuid(),
         fence,
-        error,
-        retry_at,
-        dead,
+        failure.error,
+        failure.retry_at,
+        failure.dead,
+        failure.now,
     )
     .fetch_one(connection)
     .await?;
@@ -260,7 +256,21 @@ pub(crate) async fn rescue(
              select id, kind, priority, payload, unique_key, agency_id, tenant_id, attempt + 1, max_attempts,
                     'the runner was lost at the last attempt', traceparent, created_at
              from gone
-             returning id
+             returning *
+           ),
+           event as (
+             insert into outbox_event (id, type, schema_version, agency_id, tenant_id, aggregate_type, aggregate_id, sequence,
+                                       occurred_at, actor, traceparent, payload)
+             select gen_random_uuid(), current_schema() || '.job.buried', 1, agency_id, tenant_id, 'job', id::text,
+                    nextval('job_fence'), $1, 'service:' || current_schema(), traceparent,
+                    jsonb_build_object('kind', kind, 'error', last_error)
+             from buried where agency_id is not null
+             returning *
+           ),
+           told as (
+             insert into outbox_delivery (event_id, consumer, aggregate_type, aggregate_id, sequence, agency_id, tenant_id,
+                                          next_attempt_at)
+             select id, 'escalation', aggregate_type, aggregate_id, sequence, agency_id, tenant_id, occurred_at from event
            )
            select (select count(*) from retried) as "retried!", (select count(*) from buried) as "buried!""#,
         now,

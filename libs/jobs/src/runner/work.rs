@@ -7,10 +7,7 @@ use futures_util::FutureExt;
 use tracing::Instrument;
 
 use super::{Handler, Running, Shared};
-use crate::queue::{
-    Job, JobError,
-    sql::{self, Failed},
-};
+use crate::queue::{Failed, Failure, Job, JobError};
 
 /// Errors are kept for people, not whole.
 const ERROR_LEN: usize = 2000;
@@ -87,11 +84,9 @@ impl Shared {
             Ok(()) => {
                 // A lost race with a claim or a heartbeat must not make a job that is done run again.
                 return mainstay_db::retrying(|| async {
-                    let mut connection = self.worker.connection().await?;
                     // False also when the handler completed it in its own transaction.
-                    sql::complete(connection.conn(), job.id, job.fence)
-                        .await
-                        .map(drop)
+                    let completed = self.queue.complete(&self.worker, job.id, job.fence);
+                    completed.await.map(drop)
                 })
                 .await;
             }
@@ -103,7 +98,8 @@ impl Shared {
                 let until = self.clock.now() + pause;
                 return mainstay_db::retrying(|| async {
                     let mut connection = self.worker.connection().await?;
-                    sql::snooze(connection.conn(), job.id, job.fence, until)
+                    self.queue
+                        .snooze(connection.conn(), job.id, job.fence, until)
                         .await
                         .map(drop)
                 })
@@ -113,10 +109,17 @@ impl Shared {
             Err(JobError::Dead(error)) => (error, true),
         };
         let chain = chain(error.as_ref());
-        let retry_at = self.clock.now() + self.backoff.jittered(job.attempt);
+        let failure = Failure {
+            error: &chain,
+            retry_at: self.clock.now() + self.backoff.jittered(job.attempt),
+            dead,
+            now: self.clock.now(),
+        };
         let failed = mainstay_db::retrying(|| async {
             let mut connection = self.worker.connection().await?;
-            sql::fail(connection.conn(), job.id, job.fence, &chain, retry_at, dead).await
+            self.queue
+                .fail(connection.conn(), job.id, job.fence, failure)
+                .await
         });
         match failed.await? {
             Failed::Retried => tracing::warn!(

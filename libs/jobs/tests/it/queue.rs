@@ -199,6 +199,15 @@ async fn an_agency_sees_its_own_dead_letters_and_a_replay_gives_all_attempts_bac
         queue::find_dead_letter(tx.conn(), id).await.unwrap()
     };
     assert_eq!(seen(t.agency).await.unwrap().last_error, "no such number");
+    // Whoever alerts people is told, once.
+    let told = format!(
+        "select count(*) from billing.outbox_delivery d join billing.outbox_event e on e.id = d.event_id
+         where d.consumer = 'escalation' and e.type = 'billing.job.buried' and e.tenant_id = '{}' and e.aggregate_id = '{}'
+           and e.payload ->> 'kind' = 'send' and e.payload ->> 'error' = 'no such number'",
+        t.client.uuid(),
+        id.uuid(),
+    );
+    assert_eq!(bench.test.count(&told).await, 1);
     assert!(seen(tenant().agency).await.is_none());
 
     let replay = async |id| {

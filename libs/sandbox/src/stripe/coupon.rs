@@ -1,6 +1,6 @@
 //! Owns coupons and the discounts they become on a subscription.
 //!
-//! Deliberately absent: promotion codes, and coupons limited to products.
+//! Deliberately absent: promotion codes, and discounts on customers or single items.
 
 use serde_json::{Value, json};
 
@@ -13,6 +13,7 @@ use crate::store::Tx;
 
 const FIELDS: &[&str] = &[
     "amount_off",
+    "applies_to.products[]",
     "currency",
     "duration",
     "duration_in_months",
@@ -24,6 +25,8 @@ const FIELDS: &[&str] = &[
     "percent_off",
     "redeem_by",
 ];
+/// Discounts on one subscription, as at Stripe.
+const MOST_DISCOUNTS: usize = 20;
 
 pub(super) const OPERATIONS: &[Operation] = &[
     operation("POST", "/v1/coupons", "coupons.create", FIELDS, create),
@@ -92,6 +95,17 @@ fn create(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
                 .with_param("id"),
         );
     }
+    let applies_to = match params.object("applies_to")? {
+        Some(applies_to) => {
+            let products = applies_to.texts("products")?;
+            for (index, product) in products.iter().enumerate() {
+                let param = format!("applies_to[products][{index}]");
+                list::get_named(tx, kind::PRODUCT, "product", product, &param)?;
+            }
+            json!({ "products": products })
+        }
+        None => Value::Null,
+    };
     let coupon = json!({
         "id": id,
         "object": "coupon",
@@ -108,6 +122,8 @@ fn create(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
         "redeem_by": params.integer("redeem_by")?,
         "times_redeemed": 0,
         "valid": true,
+        // Told only to those who expand it.
+        "_applies_to": applies_to,
     });
     tx.put(kind::COUPON, coupon.clone());
     event::emit(tx, "coupon.created", &coupon, None);
@@ -135,30 +151,61 @@ fn delete(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
     Ok(json!({ "id": call.id, "object": "coupon", "deleted": true }))
 }
 
-/// The coupons that a request names, by `discounts[][coupon]` or the older `coupon`.
-pub(super) fn named(params: &Params<'_>) -> Result<Vec<(String, String)>> {
-    let mut named = Vec::new();
+/// What is discounted, as a request for it names it.
+pub(super) struct Holder<'a> {
+    pub subscription: &'a str,
+    pub customer: &'a str,
+    pub currency: &'a str,
+}
+
+/// The discounts that a request asks for: coupons by `discounts[][coupon]` or the older `coupon`, redeemed anew, and
+/// discounts that are there already and stay.
+pub(super) fn asked(
+    tx: &mut Tx<'_>,
+    params: &Params<'_>,
+    holder: &Holder<'_>,
+    present: &[Value],
+) -> Result<Vec<Value>> {
+    let mut discounts = Vec::new();
     if let Some(coupon) = params.text("coupon")? {
-        named.push((coupon.to_owned(), "coupon".to_owned()));
+        discounts.push(redeem(tx, coupon, "coupon", holder)?);
     }
-    for discount in params.objects("discounts")? {
-        named.push((
-            discount.require_text("coupon")?.to_owned(),
-            discount.name_of("coupon"),
+    let asked = params.objects("discounts")?;
+    if asked.len() > MOST_DISCOUNTS {
+        let message = format!("At most {MOST_DISCOUNTS} discounts");
+        return Err(StripeError::parameter(
+            "parameter_invalid",
+            "discounts",
+            message,
         ));
     }
-    Ok(named)
+    for discount in asked {
+        if let Some(id) = discount.text("discount")? {
+            let stays = present.iter().find(|there| **there == id);
+            let stays = stays.ok_or_else(|| {
+                StripeError::no_such("discount", id, &discount.name_of("discount"))
+            })?;
+            discounts.push(stays.clone());
+            continue;
+        }
+        let coupon = discount.require_text("coupon")?;
+        discounts.push(redeem(tx, coupon, &discount.name_of("coupon"), holder)?);
+    }
+    Ok(discounts)
+}
+
+/// Tells of the discounts that are no longer among those of a subscription.
+pub(super) fn removed(tx: &mut Tx<'_>, before: &[Value], after: &[Value]) {
+    for id in before.iter().filter(|id| !after.contains(id)) {
+        let discount = id.as_str().and_then(|id| tx.get(kind::DISCOUNT, id));
+        if let Some(discount) = discount.cloned() {
+            event::emit(tx, "customer.discount.deleted", &discount, None);
+        }
+    }
 }
 
 /// Redeems a coupon for a subscription: counts it and makes the discount.
-pub(super) fn redeem(
-    tx: &mut Tx<'_>,
-    id: &str,
-    param: &str,
-    subscription: &str,
-    customer: &str,
-    currency: &str,
-) -> Result<Value> {
+fn redeem(tx: &mut Tx<'_>, id: &str, param: &str, holder: &Holder<'_>) -> Result<Value> {
     let mut coupon = list::get_named(tx, kind::COUPON, "coupon", id, param)?.clone();
     let redeemed = coupon["times_redeemed"].as_i64().unwrap_or(0) + 1;
     let past = coupon["redeem_by"].as_i64().is_some_and(|by| by < tx.now);
@@ -166,7 +213,7 @@ pub(super) fn redeem(
         let message = format!("Coupon expired: {id}");
         return Err(StripeError::state(Some("coupon_expired"), message).with_param(param));
     }
-    if coupon["amount_off"].is_i64() && coupon["currency"] != currency {
+    if coupon["amount_off"].is_i64() && coupon["currency"] != holder.currency {
         return Err(StripeError::state(
             None,
             "The coupon's currency differs from the subscription's.",
@@ -187,22 +234,40 @@ pub(super) fn redeem(
         "id": ids::stripe("di"),
         "object": "discount",
         "checkout_session": null,
-        "customer": customer,
+        "customer": holder.customer,
         "end": ends,
         "invoice": null,
         "invoice_item": null,
         "promotion_code": null,
         "source": { "coupon": id, "type": "coupon" },
         "start": tx.now,
-        "subscription": subscription,
+        "subscription": holder.subscription,
         "subscription_item": null,
         // The terms as they were when redeemed: deleting the coupon does not take the discount away.
-        "_terms": { "percent_off": coupon["percent_off"], "amount_off": coupon["amount_off"], "duration": coupon["duration"] },
+        "_terms": { "percent_off": coupon["percent_off"], "amount_off": coupon["amount_off"], "duration": coupon["duration"], "products": coupon["_applies_to"]["products"] },
     });
     tx.put(kind::COUPON, coupon);
     tx.put(kind::DISCOUNT, discount.clone());
     event::emit(tx, "customer.discount.created", &discount, None);
     Ok(discount["id"].clone())
+}
+
+/// The discounts that a subscription's `discounts` name.
+pub(super) fn of(tx: &Tx<'_>, ids: &Value) -> Vec<Value> {
+    ids.as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|id| tx.get(kind::DISCOUNT, id.as_str()?))
+        .cloned()
+        .collect()
+}
+
+/// Does the coupon behind a discount speak of this product?
+pub(super) fn covers(discount: &Value, product: &Value) -> bool {
+    match discount["_terms"]["products"].as_array() {
+        Some(products) => products.contains(product),
+        None => true,
+    }
 }
 
 /// What a discount takes off `subtotal` at `now`.

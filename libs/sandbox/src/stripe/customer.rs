@@ -9,7 +9,7 @@ use super::list::{self, get, list_parameters};
 use super::params::Params;
 use super::{Call, Operation, event, kind, operation, payment_method, search, subscription};
 use crate::ids;
-use crate::store::Tx;
+use crate::store::{By, Tx};
 
 const FIELDS: &[&str] = &[
     "address.city",
@@ -35,14 +35,45 @@ const FIELDS: &[&str] = &[
     "tax_exempt",
     "validate",
 ];
+const CREATE_FIELDS: &[&str] = &[
+    "address.city",
+    "address.country",
+    "address.line1",
+    "address.line2",
+    "address.postal_code",
+    "address.state",
+    "balance",
+    "description",
+    "email",
+    "invoice_prefix",
+    "invoice_settings.default_payment_method",
+    "invoice_settings.footer",
+    "metadata",
+    "metadata.*",
+    "name",
+    "next_invoice_sequence",
+    "payment_method",
+    "phone",
+    "preferred_locales[]",
+    "shipping.*",
+    "tax_exempt",
+    "test_clock",
+    "validate",
+];
 
 pub(super) const OPERATIONS: &[Operation] = &[
-    operation("POST", "/v1/customers", "customers.create", FIELDS, create),
+    operation(
+        "POST",
+        "/v1/customers",
+        "customers.create",
+        CREATE_FIELDS,
+        create,
+    ),
     operation(
         "GET",
         "/v1/customers",
         "customers.list",
-        list_parameters!("email"),
+        list_parameters!("email", "test_clock"),
         list_customers,
     ),
     operation(
@@ -81,9 +112,8 @@ pub(super) const OPERATIONS: &[Operation] = &[
         |tx, call| {
             live(tx, call.id, "id")?;
             let of_type = list::equals(call, "type")?;
-            list::list(tx, call, kind::PAYMENT_METHOD, |pm| {
-                pm["customer"] == call.id && of_type(pm)
-            })
+            let own = By::customer(call.id);
+            list::list_by(tx, call, kind::PAYMENT_METHOD, own.as_ref(), of_type)
         },
     ),
 ];
@@ -97,13 +127,13 @@ pub(super) fn live<'t>(tx: &'t Tx<'_>, id: &str, param: &str) -> Result<&'t Valu
     Ok(customer)
 }
 
-fn create(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
-    let mut customer = json!({
+fn blank(now: i64) -> Value {
+    json!({
         "id": ids::stripe("cus"),
         "object": "customer",
         "address": null,
         "balance": 0,
-        "created": tx.now,
+        "created": now,
         "currency": null,
         "default_source": null,
         "delinquent": false,
@@ -121,7 +151,26 @@ fn create(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
         "shipping": null,
         "tax_exempt": "none",
         "test_clock": null,
-    });
+    })
+}
+
+/// A customer made by a page of Stripe's own.
+pub(super) fn make(tx: &mut Tx<'_>, email: Option<&str>, name: Option<&str>) -> Value {
+    let mut customer = blank(tx.now);
+    customer["email"] = json!(email);
+    customer["name"] = json!(name);
+    tx.put(kind::CUSTOMER, customer.clone());
+    event::emit(tx, "customer.created", &customer, None);
+    customer
+}
+
+fn create(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
+    let mut customer = blank(tx.now);
+    if let Some(clock) = call.params.text("test_clock")? {
+        list::get_named(tx, kind::TEST_CLOCK, "test clock", clock, "test_clock")?;
+        customer["test_clock"] = json!(clock);
+        customer["_clock"] = json!(clock);
+    }
     change(&mut customer, &call.params)?;
     tx.put(kind::CUSTOMER, customer.clone());
     event::emit(tx, "customer.created", &customer, None);
@@ -223,22 +272,23 @@ fn attach_and_default(tx: &mut Tx<'_>, customer: &Value, params: &Params<'_>) ->
 
 fn list_customers(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
     let email = list::equals(call, "email")?;
+    // Those who live by another clock are only listed by it.
+    let clock = call.params.text("test_clock")?;
     list::list(tx, call, kind::CUSTOMER, |customer| {
-        customer["deleted"] != true && email(customer)
+        customer["deleted"] != true && email(customer) && customer["test_clock"].as_str() == clock
     })
 }
 
 /// Cancels what is running, detaches the cards and leaves a tombstone, as Stripe does.
 fn delete(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
     let customer = live(tx, call.id, "id")?.clone();
-    let running = tx.newest_first(kind::SUBSCRIPTION, |s| {
-        s["customer"] == call.id && subscription::is_live(s)
-    });
+    let own = By::customer(call.id);
+    let running = tx.select(kind::SUBSCRIPTION, own.as_ref(), subscription::is_live);
     let running: Vec<Value> = running.into_iter().cloned().collect();
     for subscription in running {
         subscription::end(tx, subscription, "canceled", tx.now);
     }
-    let cards = tx.newest_first(kind::PAYMENT_METHOD, |pm| pm["customer"] == call.id);
+    let cards = tx.select(kind::PAYMENT_METHOD, own.as_ref(), |_| true);
     let cards: Vec<Value> = cards.into_iter().cloned().collect();
     for mut card in cards {
         card["customer"] = Value::Null;

@@ -109,6 +109,15 @@ impl StripeError {
         error
     }
 
+    /// Another request holds the object; nothing was done.
+    pub(crate) fn lock_timeout() -> Box<StripeError> {
+        let message = "This object cannot be accessed right now because another API request or Stripe process is currently \
+                       accessing it. If you see this error intermittently, retry the request.";
+        let mut error = Self::new(429, "invalid_request_error", Some("lock_timeout"), message);
+        error.before_execution = true;
+        error
+    }
+
     /// 402.
     pub(crate) fn declined(
         code: &str,

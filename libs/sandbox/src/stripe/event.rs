@@ -2,12 +2,18 @@
 //!
 //! Deliberately absent: delivery, which is `crate::webhooks`; an event exists whether or not anyone listens.
 
+use std::ops::Bound;
+
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::errors::{Result, StripeError};
-use super::list::{self, list_parameters};
-use super::{API_VERSION, Call, Operation, kind, operation, public};
-use crate::store::{EventRecord, Tx};
+use super::list::{self, Cursor, Window, list_parameters};
+use super::{API_VERSION, Call, Operation, Public, kind, operation, public};
+use crate::store::{EventRecord, Moment, Told, Tx};
+
+/// How long Stripe tells of an event.
+const KEPT_SECONDS: i64 = 30 * 86_400;
 
 pub(super) const OPERATIONS: &[Operation] = &[
     operation(
@@ -20,13 +26,37 @@ pub(super) const OPERATIONS: &[Operation] = &[
     operation("GET", "/v1/events/{id}", "events.retrieve", &[], retrieve),
 ];
 
+/// An event as it is told, written without a copy of its object.
+#[derive(Serialize)]
+struct Body<'a> {
+    id: &'a str,
+    object: &'static str,
+    api_version: &'static str,
+    created: i64,
+    data: Data<'a>,
+    livemode: bool,
+    pending_webhooks: usize,
+    request: Request<'a>,
+    #[serde(rename = "type")]
+    event_type: &'a str,
+}
+
+#[derive(Serialize)]
+struct Data<'a> {
+    object: Public<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_attributes: Option<&'a Value>,
+}
+
+#[derive(Serialize)]
+struct Request<'a> {
+    id: Option<&'a str>,
+    idempotency_key: Option<&'a str>,
+}
+
 /// Records that something happened to `object`, with the attributes' former values where it was a change.
 pub(super) fn emit(tx: &mut Tx<'_>, event_type: &str, object: &Value, previous: Option<Value>) {
     let id = crate::ids::stripe("evt");
-    let mut data = json!({ "object": public(object) });
-    if let Some(previous) = previous {
-        data["previous_attributes"] = previous;
-    }
     let listening = tx
         .world()
         .oldest_first(kind::WEBHOOK_ENDPOINT)
@@ -37,24 +67,34 @@ pub(super) fn emit(tx: &mut Tx<'_>, event_type: &str, object: &Value, previous: 
                 .any(|wanted| wanted == "*" || wanted == event_type)
         })
         .count();
-    let body = json!({
-        "id": id,
-        "object": "event",
-        "api_version": API_VERSION,
-        "created": tx.now,
-        "data": data,
-        "livemode": false,
-        "pending_webhooks": listening,
-        "request": { "id": tx.origin.request_id, "idempotency_key": tx.origin.idempotency_key },
-        "type": event_type,
+    let body = super::text(&Body {
+        id: &id,
+        object: "event",
+        api_version: API_VERSION,
+        created: tx.now,
+        data: Data {
+            object: Public(object),
+            previous_attributes: previous.as_ref(),
+        },
+        livemode: false,
+        pending_webhooks: listening,
+        request: Request {
+            id: tx.origin.request_id.as_deref(),
+            idempotency_key: tx.origin.idempotency_key.as_deref(),
+        },
+        event_type,
     });
     tx.event(EventRecord {
         id,
         event_type: event_type.to_owned(),
         created: tx.now,
+        recorded: None,
+        provider: super::NAME.to_owned(),
+        endpoint: None,
+        url: None,
         operation: tx.origin.operation.clone(),
         traceparent: tx.origin.traceparent.clone(),
-        body: body.to_string().into(),
+        body: body.into(),
     });
 }
 
@@ -94,42 +134,75 @@ fn parse(record: &EventRecord, pending: usize) -> Value {
 }
 
 fn retrieve(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
+    let horizon = tx.world().now() - KEPT_SECONDS;
     let record = tx
         .world()
         .event(call.id)
+        .filter(|record| record.kept_from() > horizon && record.provider == super::NAME)
         .ok_or_else(|| StripeError::no_such("event", call.id, "id"))?;
     Ok(parse(&record, tx.world().pending_deliveries(call.id)))
 }
 
+/// Newest first by the second at which they happened. Bodies are parsed for the page only.
 fn list_events(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
+    let window = Window::read(call)?;
     let one = call.params.text("type")?;
     let many = call.params.texts("types")?;
     let delivered = call.params.boolean("delivery_success")?;
-    let wanted_type = |event_type: &str| {
+    let world = tx.world();
+    let horizon = world.now() - KEPT_SECONDS;
+    let wanted = |told: &Told<'_>| {
+        let event_type = told.record.event_type.as_str();
         one.is_none_or(|pattern| covers(pattern, event_type))
             && (many.is_empty() || many.iter().any(|pattern| covers(pattern, event_type)))
+            && delivered.is_none_or(|d| d == (told.outstanding == 0 && !told.given_up))
+            && told.record.kept_from() > horizon
+            && told.record.provider == super::NAME
     };
-    // Headers first, bodies only for the page: parsing every event of the day for ten of them would be a waste.
-    let headers: Vec<Value> = tx
-        .world()
-        .events()
-        .rev()
-        .map(|(event, pending, given_up)| {
-            let wanted = wanted_type(&event.event_type)
-                && delivered.is_none_or(|d| d == (pending == 0 && !given_up));
-            json!({ "id": event.id, "created": event.created, "_wanted": wanted })
-        })
-        .collect();
-    let mut page = list::page(call, headers.iter(), |header| header["_wanted"] == true)?;
-    if let Some(data) = page["data"].as_array_mut() {
-        for header in data {
-            let id = header["id"].as_str().unwrap_or_default().to_owned();
-            if let Some(record) = tx.world().event(&id) {
-                *header = parse(&record, tx.world().pending_deliveries(&id));
-            }
+    let place = |id: &str, param: &str| {
+        let moment = world.moment(id);
+        moment.ok_or_else(|| list::no_cursor(call, id, param))
+    };
+    let (first, last) = ((window.least, u64::MIN), (window.most, u64::MAX));
+    let (page, has_more) = match window.cursor {
+        Cursor::Before(id) => {
+            let above = place(id, "ending_before")?.max((window.least, u64::MIN));
+            let younger = between(Bound::Excluded(above), Bound::Included(last));
+            let younger = younger.into_iter().flat_map(|range| world.events(range));
+            let (mut page, has_more) = window.take(younger.filter(wanted));
+            page.reverse();
+            (page, has_more)
         }
-    }
-    Ok(page)
+        cursor => {
+            let last = match cursor {
+                Cursor::After(id) => {
+                    let below = place(id, "starting_after")?;
+                    if below <= last {
+                        Bound::Excluded(below)
+                    } else {
+                        Bound::Included(last)
+                    }
+                }
+                _ => Bound::Included(last),
+            };
+            let older = between(Bound::Included(first), last);
+            let older = older
+                .into_iter()
+                .flat_map(|range| world.events(range).rev());
+            window.take(older.filter(wanted))
+        }
+    };
+    let data = page.iter().map(|told| parse(told.record, told.outstanding));
+    Ok(list::answer(call, data.collect(), has_more))
+}
+
+/// A range of moments, unless there is nothing between its ends (which a map would not forgive).
+fn between(from: Bound<Moment>, to: Bound<Moment>) -> Option<(Bound<Moment>, Bound<Moment>)> {
+    let moment = |bound: &Bound<Moment>| match bound {
+        Bound::Included(moment) | Bound::Excluded(moment) => Some(*moment),
+        Bound::Unbounded => None,
+    };
+    (moment(&from) < moment(&to)).then_some((from, to))
 }
 
 /// `invoice.*` covers `invoice.paid`.

@@ -6,9 +6,10 @@
 use serde_json::{Value, json};
 
 use super::errors::{Result, StripeError};
-use super::kind;
 use super::params::Params;
-use crate::store::Tx;
+use super::subscription;
+use super::{checkout, kind};
+use crate::store::{By, Tx};
 
 const DEEPEST: usize = 4;
 
@@ -28,6 +29,9 @@ const REFERENCES: &[(&str, &str)] = &[
     ("invoice", kind::INVOICE),
     ("latest_invoice", kind::INVOICE),
     ("subscription", kind::SUBSCRIPTION),
+    ("setup_intent", kind::SETUP_INTENT),
+    ("payment_link", kind::PAYMENT_LINK),
+    ("test_clock", kind::TEST_CLOCK),
 ];
 
 pub(crate) fn paths(params: &Params<'_>) -> Result<Vec<String>> {
@@ -123,22 +127,30 @@ fn add_includable(tx: &Tx<'_>, value: &mut Value, name: &str) {
             )
         }
         ("invoice", "payments") => listed(
-            tx.newest_first(kind::INVOICE_PAYMENT, |p| p["invoice"] == id),
+            tx.select(
+                kind::INVOICE_PAYMENT,
+                By::field("invoice", &id).as_ref(),
+                |_| true,
+            ),
             format!("/v1/invoice_payments?invoice={id}"),
         ),
         ("customer", "subscriptions") => {
-            let live = |s: &Value| {
-                s["customer"] == id
-                    && s["status"] != "canceled"
-                    && s["status"] != "incomplete_expired"
-            };
+            let own = By::customer(&id);
             listed(
-                tx.newest_first(kind::SUBSCRIPTION, live),
+                tx.select(kind::SUBSCRIPTION, own.as_ref(), subscription::is_live),
                 format!("/v1/customers/{id}/subscriptions"),
             )
         }
+        ("checkout.session" | "payment_link", "line_items") => {
+            let lines = checkout::line_items(value);
+            listed(
+                lines.iter().collect(),
+                format!("/v1/checkout/sessions/{id}/line_items"),
+            )
+        }
+        ("coupon", "applies_to") => value["_applies_to"].clone(),
         ("charge", "refunds") => listed(
-            tx.newest_first(kind::REFUND, |r| r["charge"] == id),
+            tx.select(kind::REFUND, By::field("charge", &id).as_ref(), |_| true),
             format!("/v1/charges/{id}/refunds"),
         ),
         _ => return,

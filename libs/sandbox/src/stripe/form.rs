@@ -5,6 +5,7 @@
 use serde_json::{Map, Value};
 
 use super::errors::{Result, StripeError};
+use crate::urlencoded::decode;
 
 const MOST_PARAMETERS: usize = 1_000;
 const DEEPEST: usize = 8;
@@ -136,22 +137,6 @@ fn path(name: &str) -> Option<Vec<String>> {
         rest = &rest[end + 1..];
     }
     (path.len() <= DEEPEST).then_some(path)
-}
-
-fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut input = text.bytes();
-    while let Some(byte) = input.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let digits = [input.next()?, input.next()?];
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
-            byte => byte,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

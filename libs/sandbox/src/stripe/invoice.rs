@@ -17,15 +17,18 @@ use serde_json::{Value, json};
 use super::errors::{Result, StripeError};
 use super::list::get;
 use super::payment_intent::{self, Outcome};
-use super::{event, kind, subscription};
+use super::{coupon, event, kind, subscription};
 use crate::ids;
-use crate::store::Tx;
+use crate::store::{By, Tx};
 use lines::Charge;
 
 pub(super) use operations::OPERATIONS;
 
 /// Days after which a failed renewal is tried again, counted from the invoice: eight attempts within two weeks.
 const RETRY_DAYS: [i64; 8] = [1, 3, 5, 7, 9, 11, 13, 14];
+/// Why an invoice stays a draft where `/_/stripe/customers/{id}/finalization` says that it fails.
+pub(super) const FINALIZATION_FAILED: &str = "The customer's location isn't recognized. Set a valid customer address in order to \
+                                   automatically calculate tax.";
 /// Declines that no retry mends.
 const HARD_DECLINES: [&str; 4] = ["lost_card", "stolen_card", "fraudulent", "incorrect_number"];
 
@@ -38,7 +41,37 @@ pub(super) fn draft(
     start: i64,
     end: i64,
 ) -> Value {
-    let id = ids::stripe("in");
+    let mut invoice = blank(tx, &ids::stripe("in"), subscription, reason, start, end);
+    let discounts = coupon::of(tx, &subscription["discounts"]);
+    let used = lines::write(tx, &mut invoice, charges, &discounts);
+    subscription::discounts_used(
+        tx,
+        subscription["id"].as_str().unwrap_or_default(),
+        &discounts,
+        &used,
+    );
+    tx.put(kind::INVOICE, invoice.clone());
+    event::emit(tx, "invoice.created", &invoice, None);
+    invoice
+}
+
+/// The next invoice as it would be today. Nothing of it is kept.
+pub(super) fn preview(
+    tx: &Tx<'_>,
+    subscription: &Value,
+    charges: &[Charge],
+    start: i64,
+    end: i64,
+) -> Value {
+    let id = format!("upcoming_{}", ids::stripe("in"));
+    let mut invoice = blank(tx, &id, subscription, "upcoming", start, end);
+    let discounts = coupon::of(tx, &subscription["discounts"]);
+    lines::write(tx, &mut invoice, charges, &discounts);
+    invoice["next_payment_attempt"] = json!(end);
+    invoice
+}
+
+fn blank(tx: &Tx<'_>, id: &str, subscription: &Value, reason: &str, start: i64, end: i64) -> Value {
     let customer_id = subscription["customer"].as_str().unwrap_or_default();
     let customer = tx
         .get(kind::CUSTOMER, customer_id)
@@ -49,7 +82,7 @@ pub(super) fn draft(
         .as_i64()
         .filter(|_| by_hand)
         .map(|days| tx.now + days * 86_400);
-    let mut invoice = json!({
+    json!({
         "id": id,
         "object": "invoice",
         "account_country": "US",
@@ -120,7 +153,7 @@ pub(super) fn draft(
         "status_transitions": { "finalized_at": null, "marked_uncollectible_at": null, "paid_at": null, "voided_at": null },
         "subtotal": 0,
         "subtotal_excluding_tax": 0,
-        "test_clock": null,
+        "test_clock": subscription["test_clock"],
         "total": 0,
         "total_discount_amounts": [],
         "total_excluding_tax": 0,
@@ -128,29 +161,21 @@ pub(super) fn draft(
         "total_taxes": [],
         "webhooks_delivered_at": null,
         "_payment_intent": null,
-    });
-    let discounts: Vec<Value> = subscription["discounts"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|id| tx.get(kind::DISCOUNT, id.as_str()?))
-        .cloned()
-        .collect();
-    let used = lines::write(tx, &mut invoice, charges, &discounts);
-    subscription::discounts_used(
-        tx,
-        subscription["id"].as_str().unwrap_or_default(),
-        &discounts,
-        &used,
-    );
-    tx.put(kind::INVOICE, invoice.clone());
-    event::emit(tx, "invoice.created", &invoice, None);
-    invoice
+        "_clock": subscription["_clock"],
+        "_subscription": subscription["id"],
+    })
 }
 
 /// Makes a draft payable. What is due is asked for through a payment intent; if nothing is, the invoice is paid.
 pub(super) fn finalize(tx: &mut Tx<'_>, mut invoice: Value) -> Value {
     let id = invoice["id"].as_str().unwrap_or_default().to_owned();
+    let customer = invoice["customer"]
+        .as_str()
+        .and_then(|id| tx.get(kind::CUSTOMER, id));
+    if customer.is_some_and(|customer| customer["_finalization_fails"] == true) {
+        return fail_finalization(tx, invoice);
+    }
+    invoice["last_finalization_error"] = Value::Null;
     invoice["number"] = json!(next_number(tx, &invoice));
     invoice["status"] = json!("open");
     invoice["status_transitions"]["finalized_at"] = json!(tx.now);
@@ -199,6 +224,25 @@ pub(super) fn finalize(tx: &mut Tx<'_>, mut invoice: Value) -> Value {
     invoice
 }
 
+/// Stays a draft and says why.
+fn fail_finalization(tx: &mut Tx<'_>, mut invoice: Value) -> Value {
+    invoice["last_finalization_error"] = json!({
+        "code": "customer_tax_location_invalid",
+        "doc_url": "https://docs.stripe.com/error-codes/customer-tax-location-invalid",
+        "message": FINALIZATION_FAILED,
+        "type": "invalid_request_error",
+    });
+    tx.put(kind::INVOICE, invoice.clone());
+    event::emit(tx, "invoice.finalization_failed", &invoice, None);
+    invoice
+}
+
+/// The payment intent that an invoice asks for money by.
+pub(super) fn intent(tx: &Tx<'_>, invoice: &Value) -> Option<Value> {
+    tx.get(kind::PAYMENT_INTENT, invoice["_payment_intent"].as_str()?)
+        .cloned()
+}
+
 fn invoice_payment(now: i64, invoice: &Value, intent: &Value) -> Value {
     json!({
         "id": ids::stripe("inpay"),
@@ -213,6 +257,7 @@ fn invoice_payment(now: i64, invoice: &Value, intent: &Value) -> Value {
         "payment": { "payment_intent": intent["id"], "type": "payment_intent" },
         "status": "open",
         "status_transitions": { "canceled_at": null, "paid_at": null },
+        "_payment_intent": intent["id"],
     })
 }
 
@@ -274,8 +319,9 @@ fn change_payment(
     moment: &str,
     event_type: Option<&str>,
 ) {
-    let open = tx.newest_first(kind::INVOICE_PAYMENT, |payment| {
-        payment["invoice"] == invoice && payment["status"] == "open"
+    let of_invoice = By::field("invoice", invoice);
+    let open = tx.select(kind::INVOICE_PAYMENT, of_invoice.as_ref(), |payment| {
+        payment["status"] == "open"
     });
     let Some(mut payment) = open.first().map(|payment| (*payment).clone()) else {
         return;
@@ -356,8 +402,9 @@ fn count_attempt(tx: &mut Tx<'_>, id: &str) -> Option<Value> {
     Some(invoice)
 }
 
+/// The holder must authenticate. The attempt counts as failed until he does.
 pub(super) fn note_action_required(tx: &mut Tx<'_>, id: &str) {
-    let Some(invoice) = count_attempt(tx, id) else {
+    let Some(invoice) = plan_retry(tx, id, None) else {
         return;
     };
     event::emit(tx, "invoice.payment_action_required", &invoice, None);
@@ -365,11 +412,17 @@ pub(super) fn note_action_required(tx: &mut Tx<'_>, id: &str) {
     subscription::invoice_failed(tx, &invoice);
 }
 
-/// Counts the attempt, plans the next one (never for a first invoice or after a hard decline), tells.
 pub(super) fn note_failure(tx: &mut Tx<'_>, id: &str, decline_code: Option<&str>) {
-    let Some(mut invoice) = count_attempt(tx, id) else {
+    let Some(invoice) = plan_retry(tx, id, decline_code) else {
         return;
     };
+    event::emit(tx, "invoice.payment_failed", &invoice, None);
+    subscription::invoice_failed(tx, &invoice);
+}
+
+/// Counts the attempt and plans the next one: never for a first invoice or after a hard decline.
+fn plan_retry(tx: &mut Tx<'_>, id: &str, decline_code: Option<&str>) -> Option<Value> {
+    let mut invoice = count_attempt(tx, id)?;
     let attempts = usize::try_from(invoice["attempt_count"].as_i64().unwrap_or(1)).unwrap_or(1);
     let created = invoice["created"].as_i64().unwrap_or(tx.now);
     let retried =
@@ -388,8 +441,18 @@ pub(super) fn note_failure(tx: &mut Tx<'_>, id: &str, decline_code: Option<&str>
         Value::Null
     };
     tx.put(kind::INVOICE, invoice.clone());
-    event::emit(tx, "invoice.payment_failed", &invoice, None);
-    subscription::invoice_failed(tx, &invoice);
+    Some(invoice)
+}
+
+pub(super) fn mark_uncollectible(tx: &mut Tx<'_>, mut invoice: Value) -> Value {
+    invoice["status"] = json!("uncollectible");
+    invoice["status_transitions"]["marked_uncollectible_at"] = json!(tx.now);
+    invoice["auto_advance"] = json!(false);
+    invoice["next_payment_attempt"] = Value::Null;
+    invoice["_due_at"] = Value::Null;
+    tx.put(kind::INVOICE, invoice.clone());
+    event::emit(tx, "invoice.marked_uncollectible", &invoice, None);
+    invoice
 }
 
 pub(super) fn void(tx: &mut Tx<'_>, mut invoice: Value) -> Value {
@@ -414,12 +477,11 @@ pub(super) fn void(tx: &mut Tx<'_>, mut invoice: Value) -> Value {
 
 /// A subscription ended: what is still open is no longer collected by itself.
 pub(super) fn stop_collecting(tx: &mut Tx<'_>, subscription: &str) {
-    let open = |invoice: &Value| {
-        invoice["status"] == "open"
-            && invoice["parent"]["subscription_details"]["subscription"] == subscription
-    };
+    let of_subscription = By::field("_subscription", subscription);
     let open: Vec<Value> = tx
-        .newest_first(kind::INVOICE, open)
+        .select(kind::INVOICE, of_subscription.as_ref(), |invoice| {
+            invoice["status"] == "open"
+        })
         .into_iter()
         .cloned()
         .collect();

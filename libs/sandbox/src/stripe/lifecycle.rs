@@ -1,56 +1,30 @@
-//! Owns what time does: trials end, periods renew, incomplete subscriptions expire, failed invoices are tried again.
+//! Owns what time does: trials end, periods renew, incomplete subscriptions expire, failed invoices are tried again,
+//! paused collection resumes, notices are given.
 //!
-//! Deliberately absent: notices ahead of time (`trial_will_end`, `invoice.upcoming`).
-
-use std::sync::Arc;
-use std::time::Duration;
+//! Deliberately absent: the calendar (`period`) and what a change of state is (`subscription`, `invoice`).
 
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
 use super::invoice::lines;
 use super::payment_intent::Outcome;
-use super::subscription::{self, items, period, plan, set_period, update};
-use super::{event, invoice, kind};
-use crate::core::Core;
-use crate::store::{Origin, Record, Tx};
+use super::subscription::{self, items, notice, period, plan, set_period, update};
+use super::{checkout, dispute, event, invoice, kind, refund, settings, test_clock};
+use crate::store::Tx;
 
-/// What falls due by the passing of real time is seen to within this long even if nobody calls.
-const PULSE: Duration = Duration::from_secs(1);
-
-pub(crate) async fn keep_time(core: Arc<Core>, mut stopped: watch::Receiver<bool>) {
-    loop {
-        tokio::select! {
-            _ = stopped.changed() => return,
-            () = tokio::time::sleep(PULSE) => catch_up(&core),
+/// The time of an object of Stripe's has come: its own, or that of what lives by its test clock.
+pub(crate) fn due(tx: &mut Tx<'_>, of_kind: &str, id: &str) {
+    match tx.get(of_kind, id).cloned() {
+        Some(clock) if of_kind == kind::TEST_CLOCK => {
+            if let Some((of_kind, id)) = test_clock::step(tx, clock) {
+                perform(tx, &of_kind, &id);
+            }
         }
+        Some(_) => perform(tx, of_kind, id),
+        None => {}
     }
 }
 
-/// Does everything that is due by now, in the order of time, each in a transaction of its own at its own second.
-pub(crate) fn catch_up(core: &Core) {
-    while core.read(|world| world.next_due(world.now())).is_some() {
-        let committed = core.commit(|world| {
-            // Looked up again under the lock: a request may have got there first.
-            let Some((at, kind, id)) = world.next_due(world.now()) else {
-                return (Record::default(), ());
-            };
-            let origin = Origin {
-                operation: "clock.advance".to_owned(),
-                ..Origin::default()
-            };
-            let mut tx = Tx::new(world, at, origin);
-            perform(&mut tx, &kind, &id);
-            (tx.into_record(), ())
-        });
-        if let Err(error) = committed {
-            tracing::error!(%error, "the simulators' journal cannot be written; time stands still");
-            return;
-        }
-    }
-}
-
-fn perform(tx: &mut Tx<'_>, of_kind: &str, id: &str) {
+pub(super) fn perform(tx: &mut Tx<'_>, of_kind: &str, id: &str) {
     let Some(mut object) = tx.get(of_kind, id).cloned() else {
         return;
     };
@@ -60,6 +34,9 @@ fn perform(tx: &mut Tx<'_>, of_kind: &str, id: &str) {
     match of_kind {
         kind::SUBSCRIPTION => subscription_due(tx, object),
         kind::INVOICE => invoice_due(tx, &object),
+        kind::REFUND => refund::due(tx, object),
+        kind::DISPUTE => dispute::due(tx, object),
+        kind::CHECKOUT_SESSION => checkout::due(tx, object),
         _ => {}
     }
 }
@@ -73,6 +50,18 @@ fn subscription_due(tx: &mut Tx<'_>, subscription: Value) {
         subscription::end(tx, subscription, "canceled", now);
         return;
     }
+    if subscription["pause_collection"]["resumes_at"]
+        .as_i64()
+        .is_some_and(|at| at <= now)
+    {
+        resume_collection(tx, subscription);
+        return;
+    }
+    if period_over(&subscription, now) {
+        // Renewal makes the notice of it pointless.
+    } else if notice::give(tx, &subscription) {
+        return;
+    }
     match subscription["status"].as_str().unwrap_or_default() {
         "incomplete" => {
             subscription::end(tx, subscription, "incomplete_expired", now);
@@ -81,6 +70,28 @@ fn subscription_due(tx: &mut Tx<'_>, subscription: Value) {
         "active" | "past_due" | "unpaid" => renew(tx, subscription, "subscription_cycle"),
         _ => {}
     }
+}
+
+fn period_over(subscription: &Value, now: i64) -> bool {
+    match subscription["status"].as_str() {
+        Some("trialing") => subscription["trial_end"]
+            .as_i64()
+            .is_some_and(|at| at <= now),
+        Some("incomplete") => true,
+        _ => period(subscription).1 <= now,
+    }
+}
+
+/// Invoices are collected again from now on; drafts kept meanwhile stay drafts.
+fn resume_collection(tx: &mut Tx<'_>, mut subscription: Value) {
+    subscription["pause_collection"] = Value::Null;
+    plan(&mut subscription);
+    event::put_updated(
+        tx,
+        kind::SUBSCRIPTION,
+        "customer.subscription.updated",
+        subscription,
+    );
 }
 
 fn trial_over(tx: &mut Tx<'_>, mut subscription: Value) {
@@ -97,6 +108,7 @@ fn trial_over(tx: &mut Tx<'_>, mut subscription: Value) {
         subscription::end(tx, subscription, "canceled", tx.now);
     } else if missing && on_missing == "pause" {
         subscription["status"] = json!("paused");
+        plan(&mut subscription);
         event::put_updated(
             tx,
             kind::SUBSCRIPTION,
@@ -120,12 +132,6 @@ fn renew(tx: &mut Tx<'_>, mut subscription: Value, reason: &str) {
     set_period(&mut subscription, start, end);
     if subscription["status"] == "trialing" {
         subscription["status"] = json!("active");
-    }
-    if subscription["pause_collection"]["resumes_at"]
-        .as_i64()
-        .is_some_and(|at| at <= tx.now)
-    {
-        subscription["pause_collection"] = Value::Null;
     }
     let mut charges = update::take_pending(&mut subscription);
     charges.extend(lines::full_period(tx, &items(&subscription), start, end));
@@ -153,13 +159,14 @@ fn renew(tx: &mut Tx<'_>, mut subscription: Value, reason: &str) {
 
 fn collect_renewal(tx: &mut Tx<'_>, subscription: &Value, invoice: Value) {
     let paused = subscription["pause_collection"]["behavior"].as_str();
-    if paused == Some("keep_as_draft") {
+    // Nobody asks an unpaid one for money; its invoices wait as drafts until somebody does.
+    if paused == Some("keep_as_draft") || subscription["status"] == "unpaid" {
         let mut invoice = invoice;
         invoice["auto_advance"] = json!(false);
         tx.put(kind::INVOICE, invoice);
         return;
     }
-    let mut invoice = invoice::finalize(tx, invoice);
+    let invoice = invoice::finalize(tx, invoice);
     if invoice["status"] != "open" {
         return;
     }
@@ -168,10 +175,7 @@ fn collect_renewal(tx: &mut Tx<'_>, subscription: &Value, invoice: Value) {
             invoice::void(tx, invoice);
         }
         Some(_) => {
-            invoice["status"] = json!("uncollectible");
-            invoice["status_transitions"]["marked_uncollectible_at"] = json!(tx.now);
-            tx.put(kind::INVOICE, invoice.clone());
-            event::emit(tx, "invoice.marked_uncollectible", &invoice, None);
+            invoice::mark_uncollectible(tx, invoice);
         }
         None if subscription["collection_method"] == "send_invoice" => {}
         // A failure has planned its own retries and told of itself.
@@ -191,13 +195,30 @@ fn invoice_due(tx: &mut Tx<'_>, invoice: &Value) {
         let _: Result<Outcome, _> = invoice::collect(tx, id, None, true);
         return;
     }
-    // No attempt is planned any more: Stripe's default then is to cancel.
+    // No attempt is planned any more.
     let subscription = invoice["parent"]["subscription_details"]["subscription"].as_str();
     let subscription = subscription
         .and_then(|id| tx.get(kind::SUBSCRIPTION, id))
         .cloned();
-    if let Some(mut subscription) = subscription.filter(subscription::is_live) {
-        subscription["cancellation_details"]["reason"] = json!("payment_failed");
-        subscription::end(tx, subscription, "canceled", tx.now);
+    let Some(mut subscription) = subscription.filter(subscription::is_live) else {
+        return;
+    };
+    match settings::failed_payments(tx) {
+        "mark_unpaid" => {
+            invoice::stop_collecting(tx, subscription["id"].as_str().unwrap_or_default());
+            subscription["status"] = json!("unpaid");
+            plan(&mut subscription);
+            event::put_updated(
+                tx,
+                kind::SUBSCRIPTION,
+                "customer.subscription.updated",
+                subscription,
+            );
+        }
+        "leave_past_due" => {}
+        _ => {
+            subscription["cancellation_details"]["reason"] = json!("payment_failed");
+            subscription::end(tx, subscription, "canceled", tx.now);
+        }
     }
 }

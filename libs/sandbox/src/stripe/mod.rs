@@ -2,24 +2,30 @@
 //!
 //! - `form`, `params`, `errors`: the encoding. `idempotency`: keys. `list`, `search`, `expand`: reading.
 //! - one file per resource, each with its `OPERATIONS`: `customer`, `product`, `price`, `coupon`, `payment_method`,
-//!   `payment_intent`, `charge`, `refund`, `invoice`, `subscription`, `event`, `webhook_endpoint`, `balance`.
+//!   `payment_intent`, `setup_intent`, `charge`, `refund`, `dispute`, `invoice`, `subscription`, `checkout`, `event`,
+//!   `test_clock`, `webhook_endpoint`, `balance`.
 //! - `period` (pure): the calendar of billing. `lifecycle`: what time does: trials end, periods renew, retries run.
-//! - `ledger`: everything at once, for tests.
+//! - `control`: what is not Stripe's API but stands for people and banks; `settings`: for the dashboard; `ledger`:
+//!   everything at once; `generate`: many lives at once.
 //!
-//! Deliberately absent: Connect, Checkout, the portal, meters and disputes. An unknown URL is answered as Stripe
+//! Deliberately absent: Connect, the portal, promotion codes, meters and taxes. An unknown URL is answered as Stripe
 //! answers it, so that code relying on them fails loudly.
 
 mod balance;
 mod charge;
+mod checkout;
+mod control;
 mod coupon;
 mod customer;
+mod dispute;
 mod errors;
 mod event;
 mod expand;
 mod form;
+mod generate;
 mod idempotency;
 mod invoice;
-pub(crate) mod ledger;
+mod ledger;
 mod lifecycle;
 mod list;
 mod params;
@@ -30,7 +36,10 @@ mod price;
 mod product;
 mod refund;
 mod search;
+mod settings;
+mod setup_intent;
 mod subscription;
+mod test_clock;
 pub(crate) mod webhook_endpoint;
 
 use std::sync::Arc;
@@ -38,22 +47,26 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use base64::Engine;
 use http::{HeaderMap, Method, Request, StatusCode, header};
 use mainstay_runtime::telemetry;
 use serde_json::Value;
 use tracing::Instrument;
 
 use crate::core::Core;
+use crate::door::{self, Credentials, LARGEST_BODY, RETRY_AFTER_SECONDS, header_text};
+use crate::faults::{Covered, Refusal};
 use crate::store::{Origin, Record, Tx};
+use crate::time::catch_up;
 use errors::{Result, StripeError};
 use params::Params;
 
-pub(crate) use lifecycle::{catch_up, keep_time};
+pub(crate) use crate::shown::{Public, public, text};
+pub(crate) use control::router as control;
+pub(crate) use lifecycle::due;
 
+pub(crate) const NAME: &str = "stripe";
 /// The version whose shapes are answered, whatever `Stripe-Version` asks for.
 pub(crate) const API_VERSION: &str = "2026-09-30.endive";
-pub(crate) const LARGEST_BODY: usize = 1024 * 1024;
 
 /// The kinds of object in the store.
 pub(crate) mod kind {
@@ -69,6 +82,12 @@ pub(crate) mod kind {
     pub(crate) const INVOICE: &str = "stripe.invoice";
     pub(crate) const INVOICE_PAYMENT: &str = "stripe.invoice_payment";
     pub(crate) const SUBSCRIPTION: &str = "stripe.subscription";
+    pub(crate) const SETUP_INTENT: &str = "stripe.setup_intent";
+    pub(crate) const DISPUTE: &str = "stripe.dispute";
+    pub(crate) const CHECKOUT_SESSION: &str = "stripe.checkout_session";
+    pub(crate) const PAYMENT_LINK: &str = "stripe.payment_link";
+    pub(crate) const TEST_CLOCK: &str = "stripe.test_clock";
+    pub(crate) const SETTINGS: &str = "stripe.settings";
     pub(crate) const WEBHOOK_ENDPOINT: &str = "stripe.webhook_endpoint";
 }
 
@@ -99,9 +118,9 @@ const fn operation(
 }
 
 /// Is there an operation that a fault of this pattern could strike?
-pub(crate) fn has_operation(covered: impl Fn(&str) -> bool) -> bool {
+pub(crate) fn has_operation(covered: Covered<'_>) -> bool {
     let mut operations = RESOURCES.iter().flat_map(|operations| operations.iter());
-    operations.any(|one| covered(one.name) || covered(&format!("{} {}", one.method, one.path)))
+    operations.any(|one| covered(one.name) || covered(&door::route(one.method, one.path)))
 }
 
 /// One request as an operation sees it.
@@ -120,11 +139,16 @@ const RESOURCES: &[&[Operation]] = &[
     coupon::OPERATIONS,
     payment_method::OPERATIONS,
     payment_intent::OPERATIONS,
+    setup_intent::OPERATIONS,
     charge::OPERATIONS,
     refund::OPERATIONS,
+    dispute::OPERATIONS,
+    checkout::OPERATIONS,
+    checkout::links::OPERATIONS,
     invoice::OPERATIONS,
     subscription::OPERATIONS,
     event::OPERATIONS,
+    test_clock::OPERATIONS,
     webhook_endpoint::OPERATIONS,
     balance::OPERATIONS,
 ];
@@ -206,50 +230,23 @@ async fn walk(core: Arc<Core>, request: Request<Body>, request_id: String) -> Re
     response
 }
 
-fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
 fn find(method: &Method, path: &str) -> Option<(&'static Operation, String)> {
-    let segments: Vec<&str> = path.split('/').collect();
     RESOURCES
         .iter()
         .flat_map(|operations| operations.iter())
+        .filter(|operation| operation.method == method.as_str())
         .find_map(|operation| {
-            if operation.method != method.as_str() {
-                return None;
-            }
-            let mut id = String::new();
-            let mut pattern = operation.path.split('/');
-            for segment in &segments {
-                match pattern.next()? {
-                    "{id}" if !segment.is_empty() => id = (*segment).to_owned(),
-                    fixed if fixed == *segment => {}
-                    _ => return None,
-                }
-            }
-            pattern.next().is_none().then_some((operation, id))
+            let ids = door::matches(operation.path, path)?;
+            Some((operation, ids.into_iter().next().unwrap_or_default()))
         })
 }
 
 fn authenticate(core: &Core, headers: &HeaderMap) -> Result<()> {
-    let given = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| {
-            let (scheme, rest) = value.split_once(' ')?;
-            if scheme.eq_ignore_ascii_case("bearer") {
-                return Some(rest.trim().to_owned());
-            }
-            // `curl -u sk_test_…:` as Stripe's documentation shows it.
-            let decoded = base64::engine::general_purpose::STANDARD
-                .decode(rest.trim())
-                .ok()?;
-            let text = String::from_utf8(decoded).ok()?;
-            scheme
-                .eq_ignore_ascii_case("basic")
-                .then(|| text.split(':').next().unwrap_or_default().to_owned())
-        });
+    let given = door::credentials(headers).map(|given| match given {
+        Credentials::Bearer(key) => key,
+        // `curl -u sk_test_…:` as Stripe's documentation shows it.
+        Credentials::Basic { user, .. } => user,
+    });
     let Some(given) = given.filter(|given| !given.is_empty()) else {
         return Err(StripeError::unauthorized(
             "You did not provide an API key. You need to provide your API key in the Authorization header, using \
@@ -334,36 +331,29 @@ async fn perform(
     let Operation {
         method, path, name, ..
     } = inbound.operation;
-    let route = format!("{method} {path}");
-    let strike = core
-        .faults
-        .strike_request("stripe", &[*name, route.as_str()]);
-    if let Some(latency) = strike.latency {
-        core.faults.hold(latency).await;
-    }
+    let strike = door::strike(core, NAME, name, method, path).await;
     if strike.drop {
-        return broken_connection();
+        return door::broken_connection();
     }
     catch_up(core);
     let origin = Origin {
         operation: inbound.operation.name.to_owned(),
         request_id: Some(request_id.to_owned()),
         idempotency_key: key.map(str::to_owned),
-        // Our own span where telemetry runs, so that the webhooks hang below this call; else what came in.
-        traceparent: telemetry::current_traceparent()
-            .or_else(|| header_text(inbound.headers, "traceparent").map(str::to_owned)),
+        traceparent: door::traceparent(inbound.headers),
     };
     let committed = core.commit(|world| {
         let mut tx = Tx::new(world, world.now(), origin);
-        let outcome = match strike.status {
-            Some(status) => Err(StripeError::injected(status)),
+        let outcome = match strike.refusal {
+            Some(Refusal::Status(status)) => Err(StripeError::injected(status)),
+            Some(Refusal::LockTimeout) => Err(StripeError::lock_timeout()),
             None => execute(&mut tx, &inbound, &pairs),
         };
         let (answer, keep_effects, keep_answer) = match outcome {
             Ok(value) => (
                 Answer {
                     status: 200,
-                    body: value.to_string().into(),
+                    body: value.into(),
                     replayed_from: None,
                 },
                 true,
@@ -402,7 +392,7 @@ async fn perform(
     render(&answer, request_id, key)
 }
 
-fn execute(tx: &mut Tx<'_>, inbound: &Inbound<'_>, pairs: &[form::Pair]) -> Result<Value> {
+fn execute(tx: &mut Tx<'_>, inbound: &Inbound<'_>, pairs: &[form::Pair]) -> Result<String> {
     params::check_known(pairs, inbound.operation.known)?;
     let tree = form::tree(pairs)?;
     let params = Params::new(&tree);
@@ -412,35 +402,13 @@ fn execute(tx: &mut Tx<'_>, inbound: &Inbound<'_>, pairs: &[form::Pair]) -> Resu
         url: inbound.path,
         params,
     };
+    test_clock::enter_for(tx, &call);
     let mut answer = (inbound.operation.run)(tx, &call)?;
     if let Some(id) = answer["id"].as_str() {
         tracing::Span::current().record("id", id);
     }
     expand::expand(tx, &mut answer, &paths)?;
-    Ok(public(&answer))
-}
-
-/// An object without the simulator's private fields.
-pub(crate) fn public(value: &Value) -> Value {
-    match value {
-        Value::Object(fields) => {
-            let shown = fields.iter().filter(|(name, _)| !name.starts_with('_'));
-            let shown = shown.map(|(name, value)| {
-                // Keys of metadata are the caller's and may begin with anything.
-                (
-                    name.clone(),
-                    if name == "metadata" {
-                        value.clone()
-                    } else {
-                        public(value)
-                    },
-                )
-            });
-            Value::Object(shown.collect())
-        }
-        Value::Array(values) => Value::Array(values.iter().map(public).collect()),
-        other => other.clone(),
-    }
+    Ok(text(&Public(&answer)))
 }
 
 fn error_answer(error: &StripeError, request_id: &str) -> Answer {
@@ -479,40 +447,13 @@ fn render(answer: &Answer, request_id: &str, key: Option<&str>) -> Response {
         // Refused at the door: what a client's own retries go by.
         set("stripe-should-retry", "true");
     }
+    if answer.status == 429 {
+        set("retry-after", RETRY_AFTER_SECONDS);
+    }
     if answer.replayed_from.is_some() {
         set("idempotent-replayed", "true");
     }
     response
-}
-
-/// A response whose body fails before its first byte: the server closes the connection with nothing sent.
-fn broken_connection() -> Response {
-    #[derive(Debug)]
-    struct Broken;
-    impl http_body::Body for Broken {
-        type Data = bytes::Bytes;
-        type Error = std::io::Error;
-        fn poll_frame(
-            self: std::pin::Pin<&mut Self>,
-            _: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<
-            Option<std::result::Result<http_body::Frame<bytes::Bytes>, std::io::Error>>,
-        > {
-            std::task::Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionReset.into())))
-        }
-    }
-    Response::new(Body::new(Broken))
-}
-
-/// The customer passed or failed the bank's page for a payment that asked for it.
-pub(crate) fn pass_authentication(
-    tx: &mut Tx<'_>,
-    intent: &str,
-    succeeded: bool,
-) -> std::result::Result<Value, String> {
-    payment_intent::authenticate(tx, intent, succeeded)
-        .map(|intent| public(&intent))
-        .map_err(|error| error.message)
 }
 
 #[cfg(test)]
@@ -536,14 +477,5 @@ mod tests {
                 operation.method, operation.path
             );
         }
-    }
-
-    #[test]
-    fn private_fields_are_hidden_but_metadata_is_the_callers() {
-        let object = serde_json::json!({ "id": "x", "_secret": 1, "data": [{ "_a": 1, "metadata": { "_k": "v" } }] });
-        assert_eq!(
-            public(&object),
-            serde_json::json!({ "id": "x", "data": [{ "metadata": { "_k": "v" } }] })
-        );
     }
 }

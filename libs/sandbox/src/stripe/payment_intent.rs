@@ -6,14 +6,15 @@
 //! any but succeeded ──▶ canceled
 //! ```
 //!
-//! Deliberately absent: manual capture, setup intents, and amounts captured in part.
+//! Deliberately absent: manual capture, and amounts captured in part.
 
 use serde_json::{Value, json};
 
 use super::errors::{Result, StripeError};
 use super::list::{self, get, list_parameters};
+use super::params::Params;
 use super::payment_method::{self, Behavior};
-use super::{Call, Operation, charge, customer, event, invoice, kind, operation, search};
+use super::{Call, Operation, charge, customer, dispute, event, invoice, kind, operation, search};
 use crate::ids;
 use crate::store::Tx;
 
@@ -193,6 +194,7 @@ fn create(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
     if let Some(id) = params.text("payment_method")? {
         use_method(tx, &mut intent, id)?;
     }
+    session(&mut intent, params)?;
     tx.put(kind::PAYMENT_INTENT, intent.clone());
     if !confirm_now {
         return Ok(intent);
@@ -205,6 +207,17 @@ fn create(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
         off_session,
         params.boolean("error_on_requires_action")?.unwrap_or(false),
     )
+}
+
+/// What the caller says about how the holder takes part, now and later.
+fn session(intent: &mut Value, params: &Params<'_>) -> Result<()> {
+    if let Some(url) = params.text("return_url")? {
+        intent["_return_url"] = json!(url);
+    }
+    if let Some(usage) = params.one_of("setup_future_usage", &["off_session", "on_session"])? {
+        intent["setup_future_usage"] = json!(usage);
+    }
+    Ok(())
 }
 
 fn use_method(tx: &mut Tx<'_>, intent: &mut Value, id: &str) -> Result<()> {
@@ -260,10 +273,14 @@ fn confirm_call(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
     if intent["status"] == "succeeded" || intent["status"] == "canceled" {
         return Err(unexpected_state(&intent, "confirmed"));
     }
-    if let Some(id) = call.params.text("payment_method")? {
-        use_method(tx, &mut intent, id)?;
-        tx.put(kind::PAYMENT_INTENT, intent.clone());
+    match call.params.text("payment_method")? {
+        Some(id) => use_method(tx, &mut intent, id)?,
+        // The holder has been asked already; asking again changes nothing.
+        None if intent["status"] == "requires_action" => return Ok(intent),
+        None => {}
     }
+    session(&mut intent, &call.params)?;
+    tx.put(kind::PAYMENT_INTENT, intent);
     let off_session = call.params.boolean("off_session")?.unwrap_or(false);
     finish(
         tx,
@@ -327,6 +344,9 @@ fn with_intent(mut error: Box<StripeError>, tx: &Tx<'_>, id: &str) -> Box<Stripe
     error
 }
 
+const INSUFFICIENT: &str = "Your card has insufficient funds.";
+pub(super) const UNABLE: &str =
+    "We are unable to authenticate your payment method. Please choose a different payment method.";
 const AUTHENTICATE: &str = "Your card was declined. This transaction requires authentication.";
 
 /// How a confirmation ended, unless the card was declined.
@@ -352,27 +372,46 @@ pub(super) fn confirm(tx: &mut Tx<'_>, id: &str, off_session: bool) -> Result<Ou
         ));
     };
     match payment_method::behavior(&method) {
-        Behavior::Works => {
+        Behavior::Works | Behavior::Disputes(_) | Behavior::RefundsFail | Behavior::RefundsPend => {
             take(tx, intent, &method);
             Ok(Outcome::Succeeded)
         }
-        Behavior::NeedsAuthentication if !off_session => {
+        // Set up once with the holder present; from then on it works without him.
+        Behavior::NeedsSetup | Behavior::NeedsSetupThenDeclines if method["_set_up"] == true => {
+            if let Behavior::NeedsSetup = payment_method::behavior(&method) {
+                take(tx, intent, &method);
+                return Ok(Outcome::Succeeded);
+            }
+            Err(decline(
+                tx,
+                intent,
+                &method,
+                "card_declined",
+                Some("insufficient_funds"),
+                INSUFFICIENT,
+            ))
+        }
+        // A renewal that needs the holder waits for him, though nobody is there when it is tried.
+        Behavior::NeedsAuthentication | Behavior::NeedsSetup | Behavior::NeedsSetupThenDeclines
+            if !off_session || intent["_invoice"].is_string() =>
+        {
             let mut intent = intent;
             intent["status"] = json!("requires_action");
-            let sdk = json!({ "type": "three_d_secure_redirect", "source": ids::stripe("src") });
-            intent["next_action"] = json!({ "type": "use_stripe_sdk", "use_stripe_sdk": sdk });
+            intent["next_action"] = next_action(&intent);
             tx.put(kind::PAYMENT_INTENT, intent.clone());
             event::emit(tx, "payment_intent.requires_action", &intent, None);
             Ok(Outcome::RequiresAction)
         }
-        Behavior::NeedsAuthentication => Err(decline(
-            tx,
-            intent,
-            &method,
-            "authentication_required",
-            Some("authentication_required"),
-            AUTHENTICATE,
-        )),
+        Behavior::NeedsAuthentication | Behavior::NeedsSetup | Behavior::NeedsSetupThenDeclines => {
+            Err(decline(
+                tx,
+                intent,
+                &method,
+                "authentication_required",
+                Some("authentication_required"),
+                AUTHENTICATE,
+            ))
+        }
         Behavior::Declines(code, decline_code, message) => {
             Err(decline(tx, intent, &method, code, decline_code, message))
         }
@@ -387,36 +426,72 @@ pub(super) fn confirm(tx: &mut Tx<'_>, id: &str, off_session: bool) -> Result<Ou
     }
 }
 
+/// Where the holder goes to authenticate: the page of the redirect, if the caller takes redirects.
+pub(super) fn next_action(object: &Value) -> Value {
+    match object["_return_url"].as_str() {
+        Some(return_url) => {
+            let id = object["id"].as_str().unwrap_or_default();
+            json!({
+                "redirect_to_url": { "return_url": return_url, "url": format!("https://hooks.stripe.com/3d_secure_2/hosted/{id}") },
+                "type": "redirect_to_url",
+            })
+        }
+        None => json!({
+            "type": "use_stripe_sdk",
+            "use_stripe_sdk": { "source": ids::stripe("src"), "type": "three_d_secure_redirect" },
+        }),
+    }
+}
+
 /// The customer authenticated, or failed to; the simulator's stand-in for the bank's page.
 pub(crate) fn authenticate(tx: &mut Tx<'_>, id: &str, succeeded: bool) -> Result<Value> {
     let mut intent = get(tx, kind::PAYMENT_INTENT, "payment_intent", id)?.clone();
     if intent["status"] != "requires_action" {
         return Err(unexpected_state(&intent, "authenticated"));
     }
-    let method = intent["payment_method"]
-        .as_str()
-        .and_then(|pm| tx.get(kind::PAYMENT_METHOD, pm))
-        .cloned();
-    let method = method.unwrap_or(Value::Null);
+    let mut method = method_of(tx, &intent);
+    let invoice = intent["_invoice"].as_str().map(str::to_owned);
     intent["next_action"] = Value::Null;
-    if succeeded {
-        let invoice = intent["_invoice"].as_str().map(str::to_owned);
+    if !succeeded {
+        fail_authentication(tx, intent, &method);
+        if let Some(invoice) = invoice {
+            invoice::note_failure(tx, &invoice, None);
+        }
+    } else if payment_method::behavior(&method) == Behavior::NeedsSetupThenDeclines {
+        let error = decline(
+            tx,
+            intent,
+            &method,
+            "card_declined",
+            Some("insufficient_funds"),
+            INSUFFICIENT,
+        );
+        if let Some(invoice) = invoice {
+            invoice::note_failure(tx, &invoice, error.decline_code.as_deref());
+        }
+    } else {
+        if invoice.is_some() || intent["setup_future_usage"] == "off_session" {
+            method["_set_up"] = json!(true);
+            tx.put(kind::PAYMENT_METHOD, method.clone());
+        }
         take(tx, intent, &method);
         if let Some(invoice) = invoice {
             invoice::settle(tx, &invoice);
         }
-    } else {
-        let message = "We are unable to authenticate your payment method. Please choose a different payment method.";
-        decline(
-            tx,
-            intent,
-            &method,
-            "payment_intent_authentication_failure",
-            None,
-            message,
-        );
     }
     get(tx, kind::PAYMENT_INTENT, "payment_intent", id).cloned()
+}
+
+/// The bank was never asked for money, so there is no charge.
+fn fail_authentication(tx: &mut Tx<'_>, mut intent: Value, method: &Value) {
+    let error = StripeError::declined("payment_intent_authentication_failure", None, UNABLE);
+    let mut last_error = error.fields();
+    last_error["payment_method"] = super::public(method);
+    intent["status"] = json!("requires_payment_method");
+    intent["payment_method"] = Value::Null;
+    intent["last_payment_error"] = last_error;
+    tx.put(kind::PAYMENT_INTENT, intent.clone());
+    event::emit(tx, "payment_intent.payment_failed", &intent, None);
 }
 
 fn take(tx: &mut Tx<'_>, mut intent: Value, method: &Value) {
@@ -429,6 +504,39 @@ fn take(tx: &mut Tx<'_>, mut intent: Value, method: &Value) {
     intent["next_action"] = Value::Null;
     tx.put(kind::PAYMENT_INTENT, intent.clone());
     event::emit(tx, "payment_intent.succeeded", &intent, None);
+    if let Behavior::Disputes(reason) = payment_method::behavior(method) {
+        // A fresh charge can always be disputed.
+        let _: Result<Value> =
+            dispute::open(tx, charge["id"].as_str().unwrap_or_default(), reason, None);
+    }
+}
+
+fn method_of(tx: &Tx<'_>, intent: &Value) -> Value {
+    intent["payment_method"]
+        .as_str()
+        .and_then(|id| tx.get(kind::PAYMENT_METHOD, id))
+        .cloned()
+        .unwrap_or(Value::Null)
+}
+
+/// The bank of an asynchronous payment has sent the money.
+pub(super) fn force(tx: &mut Tx<'_>, intent: Value) {
+    let method = method_of(tx, &intent);
+    take(tx, intent, &method);
+}
+
+/// The bank of an asynchronous payment will not send it.
+pub(super) fn bounce(tx: &mut Tx<'_>, intent: Value) {
+    let method = method_of(tx, &intent);
+    let message = "The customer's bank account does not have enough funds.";
+    decline(
+        tx,
+        intent,
+        &method,
+        "payment_intent_payment_attempt_failed",
+        Some("insufficient_funds"),
+        message,
+    );
 }
 
 fn decline(

@@ -9,7 +9,7 @@ use super::errors::{Result, StripeError};
 use super::list::{self, list_parameters};
 use super::{Call, Operation, customer, event, kind, operation};
 use crate::ids;
-use crate::store::Tx;
+use crate::store::{By, Tx};
 
 const BILLING: &[&str] = &[
     "type",
@@ -100,8 +100,17 @@ pub(super) enum Behavior {
     Declines(&'static str, Option<&'static str>, &'static str),
     /// Can be attached; every charge is declined.
     DeclinesCharges,
-    /// Every on-session payment asks the customer to authenticate.
+    /// Every payment asks the holder to authenticate.
     NeedsAuthentication,
+    /// The holder authenticates once; payments without him work from then on.
+    NeedsSetup,
+    /// The same, but every payment is then declined for lack of funds.
+    NeedsSetupThenDeclines,
+    /// Works, and the holder then disputes it: Stripe's reason for the dispute.
+    Disputes(&'static str),
+    /// Works; a refund of it fails later, or stays pending for a while.
+    RefundsFail,
+    RefundsPend,
 }
 
 const DECLINED: &str = "Your card was declined.";
@@ -204,6 +213,35 @@ const MAGIC: &[Magic] = &[
         &["authenticationRequired"],
         "4000002760003184",
         Behavior::NeedsAuthentication,
+    ),
+    visa(
+        &[
+            "authenticationRequiredOnSetup",
+            "threeDSecure2RequiredOnSetup",
+        ],
+        "4000002500003155",
+        Behavior::NeedsSetup,
+    ),
+    visa(
+        &["authenticationRequiredChargeDeclinedInsufficientFunds"],
+        "4000008260003178",
+        Behavior::NeedsSetupThenDeclines,
+    ),
+    visa(
+        &["createDispute"],
+        "4000000000000259",
+        Behavior::Disputes("fraudulent"),
+    ),
+    visa(
+        &["createDisputeProductNotReceived"],
+        "4000000000002685",
+        Behavior::Disputes("product_not_received"),
+    ),
+    visa(&["refundFail"], "4000000000005126", Behavior::RefundsFail),
+    visa(
+        &["pendingRefund"],
+        "4000000000007726",
+        Behavior::RefundsPend,
     ),
 ];
 
@@ -439,7 +477,7 @@ fn detach(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
         event::put_updated(tx, kind::CUSTOMER, "customer.updated", customer);
     }
     let using: Vec<Value> = tx
-        .newest_first(kind::SUBSCRIPTION, |s| {
+        .select(kind::SUBSCRIPTION, By::customer(&owner).as_ref(), |s| {
             s["default_payment_method"] == call.id
         })
         .into_iter()

@@ -9,7 +9,7 @@ use super::list::{self, get, list_parameters};
 use super::params::Params;
 use super::{Call, Operation, event, kind, operation, search};
 use crate::ids;
-use crate::store::Tx;
+use crate::store::{By, Tx};
 
 const INTERVALS: &[&str] = &["day", "week", "month", "year"];
 const CREATE_FIELDS: &[&str] = &[
@@ -83,7 +83,11 @@ pub(super) const OPERATIONS: &[Operation] = &[
 ];
 
 fn create(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
-    let params = &call.params;
+    make(tx, &call.params)
+}
+
+/// From a request of its own or the `price_data` of another.
+pub(super) fn make(tx: &mut Tx<'_>, params: &Params<'_>) -> Result<Value> {
     let currency = params
         .currency("currency")?
         .ok_or_else(|| StripeError::missing("currency"))?;
@@ -201,8 +205,8 @@ fn take_lookup_key(
 ) -> Result<()> {
     let Some(key) = key else { return Ok(()) };
     let holder = tx
-        .newest_first(kind::PRICE, |p| {
-            p["lookup_key"] == key && p["id"] != price["id"]
+        .select(kind::PRICE, By::field("lookup_key", key).as_ref(), |p| {
+            p["id"] != price["id"]
         })
         .first()
         .map(|p| (*p).clone());

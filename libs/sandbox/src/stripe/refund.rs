@@ -1,15 +1,19 @@
-//! Owns refunds: in full or in part, never more than was taken.
+//! Owns refunds: in full or in part, never more than was taken. Those to some test cards stay pending for an hour, or
+//! fail after one.
 //!
-//! Deliberately absent: refunds that stay pending or fail later, and refunds of what no charge took.
+//! Deliberately absent: refunds of what no charge took, and canceling a pending one.
 
 use serde_json::{Value, json};
 
 use super::errors::{Result, StripeError};
 use super::list::{self, get, list_parameters};
-use super::{Call, Operation, event, kind, operation};
+use super::payment_method::{self, Behavior};
+use super::{Call, Operation, dispute, event, kind, operation, test_clock};
 use crate::ids;
 use crate::store::Tx;
 
+/// When what does not happen at once happens.
+const LATER_SECONDS: i64 = 3_600;
 const REASONS: &[&str] = &["duplicate", "fraudulent", "requested_by_customer"];
 
 pub(super) const OPERATIONS: &[Operation] = &[
@@ -102,6 +106,10 @@ fn create(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
             format!("Charge {id} did not succeed and cannot be refunded."),
         ));
     }
+    if dispute::holds(tx, &charge) {
+        let message = format!("Charge {id} is disputed and cannot be refunded.");
+        return Err(StripeError::state(Some("charge_disputed"), message));
+    }
     let refunded = charge["amount_refunded"].as_i64().unwrap_or(0);
     let left = charge["amount"].as_i64().unwrap_or(0) - refunded;
     if left == 0 {
@@ -115,6 +123,14 @@ fn create(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
         );
         return Err(StripeError::state(Some("amount_too_large"), message).with_param("amount"));
     }
+    let method = charge["payment_method"]
+        .as_str()
+        .and_then(|id| tx.get(kind::PAYMENT_METHOD, id));
+    let (status, due_at) = match method.map(payment_method::behavior) {
+        Some(Behavior::RefundsFail) => ("succeeded", Some(tx.now + LATER_SECONDS)),
+        Some(Behavior::RefundsPend) => ("pending", Some(tx.now + LATER_SECONDS)),
+        _ => ("succeeded", None),
+    };
     let refund = json!({
         "id": ids::stripe("re"),
         "object": "refund",
@@ -132,8 +148,10 @@ fn create(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
         "reason": reason,
         "receipt_number": null,
         "source_transfer_reversal": null,
-        "status": "succeeded",
+        "status": status,
         "transfer_reversal": null,
+        "_clock": test_clock::of(tx, &charge),
+        "_due_at": due_at,
     });
     tx.put(kind::REFUND, refund.clone());
     event::emit(tx, "refund.created", &refund, None);
@@ -143,6 +161,48 @@ fn create(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
     tx.put(kind::CHARGE, charge.clone());
     event::emit(tx, "charge.refunded", &charge, Some(previous));
     Ok(refund)
+}
+
+/// What was to come of it later comes now.
+pub(super) fn due(tx: &mut Tx<'_>, mut refund: Value) {
+    if refund["status"] != "pending" {
+        fail(tx, refund);
+        return;
+    }
+    refund["status"] = json!("succeeded");
+    event::put_updated(tx, kind::REFUND, "refund.updated", refund.clone());
+    event::emit(tx, "charge.refund.updated", &refund, None);
+}
+
+/// The bank sends the money back to us: the charge is no longer refunded.
+pub(super) fn fail(tx: &mut Tx<'_>, mut refund: Value) -> Value {
+    refund["status"] = json!("failed");
+    refund["failure_reason"] = json!("lost_or_stolen_card");
+    refund["failure_balance_transaction"] = json!(ids::stripe("txn"));
+    refund["_due_at"] = Value::Null;
+    tx.put(kind::REFUND, refund.clone());
+    let charge = refund["charge"]
+        .as_str()
+        .and_then(|id| tx.get(kind::CHARGE, id))
+        .cloned();
+    if let Some(mut charge) = charge {
+        let refunded = charge["amount_refunded"].as_i64().unwrap_or(0);
+        charge["amount_refunded"] = json!(refunded - refund["amount"].as_i64().unwrap_or(0));
+        charge["refunded"] = json!(false);
+        event::put_updated(tx, kind::CHARGE, "charge.updated", charge);
+    }
+    event::emit(tx, "refund.failed", &refund, None);
+    event::emit(tx, "charge.refund.updated", &refund, None);
+    refund
+}
+
+/// The bank is asked from outside to send it back.
+pub(super) fn fail_by_id(tx: &mut Tx<'_>, id: &str) -> Result<Value> {
+    let refund = get(tx, kind::REFUND, "refund", id)?.clone();
+    if refund["status"] == "failed" {
+        return Err(StripeError::state(None, "This refund has failed already."));
+    }
+    Ok(fail(tx, refund))
 }
 
 fn update(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {

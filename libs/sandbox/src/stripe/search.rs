@@ -54,9 +54,15 @@ pub(crate) fn search(tx: &Tx<'_>, call: &Call<'_>, kind: &str) -> Result<Value> 
             .and_then(|offset| offset.parse().ok())
             .ok_or_else(|| StripeError::parameter("parameter_invalid", "page", "Invalid page"))?,
     };
-    let found = tx.newest_first(kind, |object| {
-        object["deleted"] != true && query.matches(object)
-    });
+    let wanted = |object: &&Value| object["deleted"] != true && query.matches(object);
+    let found: Vec<&Value> = match query.metadata() {
+        Some((name, value)) => tx
+            .world()
+            .by_metadata(kind, name, value)
+            .filter(wanted)
+            .collect(),
+        None => tx.newest_first(kind, |object| wanted(&object)),
+    };
     let data: Vec<&Value> = found.iter().skip(offset).take(limit).copied().collect();
     let has_more = found.len() > offset + limit;
     let next_page = has_more.then(|| format!("offset_{}", offset + limit));
@@ -66,6 +72,21 @@ pub(crate) fn search(tx: &Tx<'_>, call: &Call<'_>, kind: &str) -> Result<Value> 
 }
 
 impl Query {
+    /// An entry of metadata that everything found must have.
+    fn metadata(&self) -> Option<(&str, &str)> {
+        if self.any {
+            return None;
+        }
+        self.clauses.iter().find_map(|clause| {
+            let [object, name] = clause.field.as_slice() else {
+                return None;
+            };
+            let exact = object == "metadata" && !clause.negated;
+            let exact = exact && clause.comparison == Comparison::Is;
+            exact.then_some((name.as_str(), clause.value.as_deref()?))
+        })
+    }
+
     fn matches(&self, object: &Value) -> bool {
         if self.any {
             self.clauses.iter().any(|clause| clause.matches(object))

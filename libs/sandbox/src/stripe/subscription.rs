@@ -4,20 +4,27 @@
 //! (create) ──▶ incomplete ── first invoice paid ──▶ active ◀──▶ past_due ── retries exhausted ──▶ canceled
 //!    │             └── 23 h ──▶ incomplete_expired    ▲                                             ▲
 //!    ├──▶ trialing ── trial ends, invoice paid ───────┘         cancel, from any live state ────────┘
-//!    └──▶ active
+//!    ├──▶ active
+//!    └──▶ trialing ── trial ends, no payment method, `pause` ──▶ paused ── resume ──▶ active
 //! ```
+//!
+//! `pause_collection` is something else: the status stays as it is, the invoices meanwhile are voided, kept as drafts
+//! or marked uncollectible.
 //!
 //! Deliberately absent: schedules, thresholds, metered items. Creation is in `create`, changes to a running one in `update`,
 //! what time does to it in `lifecycle`.
 
-mod create;
+pub(super) mod create;
+pub(super) mod notice;
+mod proration;
+mod resume;
 pub(super) mod update;
 
 use serde_json::{Value, json};
 
 use super::errors::{Result, StripeError};
 use super::list::{self, get, list_parameters};
-use super::{Call, Operation, event, invoice, kind, operation, search};
+use super::{Call, Operation, coupon, event, invoice, kind, operation, search};
 use crate::ids;
 use crate::store::Tx;
 
@@ -54,7 +61,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "GET",
         "/v1/subscriptions",
         "subscriptions.list",
-        list_parameters!("collection_method", "customer", "price", "status"),
+        list_parameters!(
+            "collection_method",
+            "customer",
+            "price",
+            "status",
+            "test_clock"
+        ),
         list_subscriptions,
     ),
     operation(
@@ -84,6 +97,13 @@ pub(super) const OPERATIONS: &[Operation] = &[
         "subscriptions.cancel",
         CANCEL,
         cancel,
+    ),
+    operation(
+        "POST",
+        "/v1/subscriptions/{id}/resume",
+        "subscriptions.resume",
+        resume::PARAMETERS,
+        resume::resume,
     ),
 ];
 
@@ -127,13 +147,21 @@ pub(super) fn plan(subscription: &mut Value) {
             .map(|created| created + INCOMPLETE_SECONDS),
         "trialing" => earliest(
             subscription["trial_end"].as_i64(),
-            subscription["cancel_at"].as_i64(),
+            notice::next(subscription),
         ),
-        "active" | "past_due" | "unpaid" => earliest(
-            Some(period(subscription).1),
-            subscription["cancel_at"].as_i64(),
-        ),
+        "active" | "past_due" | "unpaid" => {
+            earliest(Some(period(subscription).1), notice::next(subscription))
+        }
         _ => None,
+    };
+    let due = if is_live(subscription) && subscription["status"] != "incomplete" {
+        let resumes_at = subscription["pause_collection"]["resumes_at"].as_i64();
+        earliest(
+            due,
+            earliest(subscription["cancel_at"].as_i64(), resumes_at),
+        )
+    } else {
+        due
     };
     subscription["_due_at"] = json!(due);
 }
@@ -232,6 +260,8 @@ pub(super) fn discounts_used(tx: &mut Tx<'_>, id: &str, discounts: &[Value], use
         .map(|d| d["id"].clone())
         .collect();
     if kept.len() != discounts.len() {
+        let before: Vec<Value> = discounts.iter().map(|d| d["id"].clone()).collect();
+        coupon::removed(tx, &before, &kept);
         subscription["discounts"] = json!(kept);
         tx.put(kind::SUBSCRIPTION, subscription);
     }
@@ -282,6 +312,8 @@ pub(super) fn invoice_paid(tx: &mut Tx<'_>, invoice: &Value) {
             .any(|status| subscription["status"] == *status)
     {
         become_status(tx, subscription, "active");
+    } else if latest && subscription["status"] == "paused" {
+        resume::resumed(tx, subscription);
     }
 }
 
@@ -290,7 +322,10 @@ pub(super) fn invoice_failed(tx: &mut Tx<'_>, invoice: &Value) {
     let Some(subscription) = of_invoice(tx, invoice) else {
         return;
     };
-    if subscription["status"] == "active" || subscription["status"] == "trialing" {
+    if ["active", "paused", "trialing"]
+        .iter()
+        .any(|status| subscription["status"] == *status)
+    {
         become_status(tx, subscription, "past_due");
     }
 }
@@ -308,6 +343,9 @@ pub(super) fn first_invoice_voided(tx: &mut Tx<'_>, invoice: &Value) {
 fn list_subscriptions(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
     let status = call.params.one_of("status", STATUSES)?;
     let price = call.params.text("price")?;
+    // Those of a test clock are only listed by it or by their customer.
+    let clock = call.params.text("test_clock")?;
+    let of_one = call.params.has("customer");
     let (of_customer, of_method) = (
         list::equals(call, "customer")?,
         list::equals(call, "collection_method")?,
@@ -323,7 +361,12 @@ fn list_subscriptions(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
             Some(status) => subscription["status"] == status,
         };
         let items = subscription["items"]["data"].as_array();
+        let in_time = match clock {
+            None => of_one || subscription["test_clock"].is_null(),
+            Some(clock) => subscription["test_clock"] == clock,
+        };
         state
+            && in_time
             && of_customer(subscription)
             && of_method(subscription)
             && price.is_none_or(|price| {

@@ -2,6 +2,8 @@
 //!
 //! Deliberately absent: API versions per endpoint; snapshots are of this simulator's version.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::errors::{Result, StripeError};
@@ -9,9 +11,11 @@ use super::list::{self, get, list_parameters};
 use super::params::Params;
 use super::{API_VERSION, Call, Operation, kind, operation};
 use crate::ids;
-use crate::store::{Settled, Tx};
+use crate::store::{Delivery, Settled, Tx, World};
+use crate::webhooks::{self, Patience, Signer, Target};
 
 const MOST: usize = 16;
+const TIMEOUT: Duration = Duration::from_secs(10);
 const CREATE: &[&str] = &[
     "api_version",
     "connect",
@@ -155,6 +159,20 @@ pub(crate) fn check_url(url: &str) -> std::result::Result<(), String> {
     }
 }
 
+/// Where a delivery goes now.
+pub(crate) fn target(world: &World, delivery: &Delivery) -> Option<Target> {
+    let endpoint = world.get(kind::WEBHOOK_ENDPOINT, &delivery.endpoint)?;
+    let text = |name: &str| endpoint[name].as_str().unwrap_or_default().to_owned();
+    Some(Target {
+        url: text("url"),
+        signer: Signer::Stripe {
+            secret: text("_secret"),
+        },
+        timeout: TIMEOUT,
+        patience: Patience::BackOff,
+    })
+}
+
 /// Puts an endpoint in place with a secret of the caller's: the one of the same `name` or the same URL is replaced and
 /// keeps its outstanding deliveries, which fall due at once.
 pub(crate) fn register(
@@ -191,17 +209,7 @@ pub(crate) fn register(
     if let Some(name) = name {
         endpoint["_name"] = json!(name);
     }
-    let now_ms = crate::clock::wall_ms();
-    let again = tx
-        .world()
-        .deliveries()
-        .filter(|delivery| endpoint["id"] == delivery.endpoint)
-        .map(|delivery| Settled::Retry {
-            id: delivery.id,
-            attempts: 0,
-            due_ms: now_ms,
-        })
-        .collect();
+    let again = webhooks::due_now(tx.world(), endpoint["id"].as_str().unwrap_or_default());
     tx.put(kind::WEBHOOK_ENDPOINT, endpoint.clone());
     (endpoint, again)
 }

@@ -86,7 +86,7 @@ async fn messages_are_a_list_that_can_be_filtered() {
     let sandbox = mainstay_sandbox::Sandbox::open(mainstay_sandbox::SandboxConfig::default())
         .await
         .expect("open");
-    sandbox.record_message(mainstay_sandbox::DeliveredMessage {
+    let message = mainstay_sandbox::DeliveredMessage {
         provider: "twilio".into(),
         channel: "sms".into(),
         from: "+15125550100".into(),
@@ -94,7 +94,9 @@ async fn messages_are_a_list_that_can_be_filtered() {
         body: "Hi".into(),
         sid: "SM1".into(),
         at: 1,
-    });
+        subject: None,
+    };
+    sandbox.record_message(&message).expect("recorded");
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await
         .expect("a port");

@@ -1,13 +1,12 @@
-//! The official `stripe` library drives the simulator: what it accepts, our own client will.
+//! The providers' official libraries drive the simulators: what they accept, our own clients will.
 //!
-//! Deliberately absent: the checks themselves, which are Python, in `tests/python/stripe_sim_test.py`.
+//! Deliberately absent: the checks themselves, which are Python, in `tests/python/*_sim_test.py`.
 
 use std::path::PathBuf;
 
 use crate::client::Simulator;
 
-#[tokio::test]
-async fn the_official_library_is_content() {
+async fn is_content(script: &str) {
     let scripts = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/python");
     let made = tokio::process::Command::new("sh")
         .arg(scripts.join("venv.sh"))
@@ -18,10 +17,10 @@ async fn the_official_library_is_content() {
     assert!(made.status.success(), "no Python environment: {complaint}");
     let python = String::from_utf8(made.stdout).expect("a path");
 
-    let stripe = Simulator::start().await;
+    let simulator = Simulator::start().await;
     let output = tokio::process::Command::new(python.trim())
-        .arg(scripts.join("stripe_sim_test.py"))
-        .args(["--base-url", &stripe.base])
+        .arg(scripts.join(script))
+        .args(["--base-url", &simulator.base])
         .kill_on_drop(true)
         .output()
         .await
@@ -31,4 +30,24 @@ async fn the_official_library_is_content() {
         String::from_utf8_lossy(&output.stderr),
     );
     assert!(output.status.success(), "{out}\n{err}");
+}
+
+#[tokio::test]
+async fn stripes_library_is_content() {
+    is_content("stripe_sim_test.py").await;
+}
+
+#[tokio::test]
+async fn twilios_library_is_content() {
+    is_content("twilio_sim_test.py").await;
+}
+
+#[tokio::test]
+async fn resends_and_svixs_and_sendgrids_libraries_are_content() {
+    is_content("mail_sim_test.py").await;
+}
+
+#[tokio::test]
+async fn openais_library_is_content() {
+    is_content("openai_sim_test.py").await;
 }

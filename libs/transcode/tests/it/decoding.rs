@@ -304,6 +304,13 @@ fn if_match_fills_the_etag_and_may_not_contradict_it() {
     assert!(sent(r#"{"dish":{},"etag":"v1"}"#, "W/\"v1\"").is_ok());
     let faults = sent(r#"{"dish":{},"etag":"v2"}"#, "\"v1\"").expect_err("they differ");
     assert_eq!(paths(&faults), ["etag"]);
+    for whatever_stands in ["*", "v1"] {
+        assert!(sent(r#"{"dish":{}}"#, whatever_stands).is_ok());
+    }
+    for none in ["", "\"v1", "\"v1\", \"v2\"", "v 1", "\"\"", &"v".repeat(97)] {
+        let faults = sent(r#"{"dish":{}}"#, none).expect_err(none);
+        assert_eq!(paths(&faults), ["If-Match"], "{none}");
+    }
 }
 
 #[test]

@@ -40,6 +40,13 @@ fn a_path_finds_its_method_and_its_parameters() {
             .expect_err("not a verb of it"),
         NotRouted::OtherVerbs(vec![Verb::Get, Verb::Post])
     );
+    // A path that is written out is no parameter's, whatever the verb.
+    assert_eq!(
+        schema
+            .route("PATCH", "/v1/clients/cli_1/leads/import")
+            .expect_err("an import is no lead"),
+        NotRouted::OtherVerbs(vec![Verb::Post])
+    );
     for path in [
         "/v1/plans/",
         "/v1//plans",

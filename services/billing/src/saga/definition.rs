@@ -74,6 +74,9 @@ pub struct Failure {
     pub error: String,
     /// The earliest time for another try, where the other side named one.
     pub retry_after: Option<Duration>,
+    /// The other side has answered, with an error that it keeps under the key of this intent: nothing is under way any
+    /// more, and the key will never give another answer.
+    pub key_is_spent: bool,
 }
 
 impl Failure {
@@ -82,6 +85,27 @@ impl Failure {
         Self {
             error: error.into(),
             retry_after: None,
+            key_is_spent: false,
+        }
+    }
+}
+
+/// Nothing is wrong; what the step needs has to happen elsewhere first. No try is counted. Whoever brings the news signals
+/// the saga ([`Engine::signal`](super::Engine::signal)); the pause is for news that got lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    /// For what, for the operator.
+    pub what: String,
+    /// Until it looks again by itself.
+    pub pause: Duration,
+}
+
+impl Wait {
+    /// For this, looking again after so long.
+    pub fn new(what: impl Into<String>, pause: Duration) -> Self {
+        Self {
+            what: what.into(),
+            pause,
         }
     }
 }
@@ -93,6 +117,25 @@ pub enum Stop {
     Refused(Refusal),
     /// Perhaps with effect. Tried again with the same idempotency key; never undone from here.
     Unknown(Failure),
+    /// Not yet: it waits for something outside. Only for steps that had no effect of their own so far.
+    Waiting(Wait),
+}
+
+impl From<Wait> for Stop {
+    fn from(wait: Wait) -> Self {
+        Stop::Waiting(wait)
+    }
+}
+
+/// What looking for the effect of earlier tries found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Probed {
+    /// It was done; this is what it left.
+    Done(Value),
+    /// It was not done.
+    NotDone,
+    /// This cannot be looked for. Only the same intent under the same key can tell.
+    Unknowable,
 }
 
 impl From<Refusal> for Stop {
@@ -121,7 +164,13 @@ impl From<sqlx::Error> for Stop {
 }
 
 /// Tries after which a key has told what it will ever tell.
-pub const TRIES_A_KEY: i32 = 5;
+pub const TRIES_A_KEY: i32 = 4;
+
+/// From this try on the effect of the earlier ones is looked for before the step is done again.
+pub const PROBED_FROM: i32 = 2;
+
+/// Providers may forget an idempotency key after 24 hours; from here on an intent is looked for before it is sent again.
+pub const KEY_LIFE: Duration = Duration::from_secs(23 * 3600);
 
 /// One try of one step, as the step sees it.
 #[derive(Debug)]
@@ -175,6 +224,13 @@ impl Call<'_> {
         )
     }
 
+    /// Whether the effect of earlier tries is to be looked for first: the key may be forgotten, or hold an answer from
+    /// which nothing can be learned.
+    pub(super) fn is_probed(&self) -> bool {
+        self.direction == Direction::Do
+            && (self.attempt >= PROBED_FROM || self.intended_for > KEY_LIFE)
+    }
+
     /// The key of one of several intents of an undoing. A key under which Stripe keeps an error would never give another
     /// answer, and undoing must not end there; so after some tries the intent is made anew. Only for what is safe to do
     /// twice and whose state is read before every try.
@@ -196,6 +252,30 @@ pub trait Step: Send + Sync {
     /// Does it. Called again, perhaps by another process, until it is done or refused.
     async fn run(&self, _call: &Call<'_>) -> Result<Value, Stop> {
         Ok(Value::Null)
+    }
+
+    /// Whether a definitive no of this step undoes the saga. Where it may not, one counts as not known: tried again, then
+    /// parked for a person.
+    fn may_refuse(&self) -> bool {
+        true
+    }
+
+    /// Looks for what earlier tries did. What it finds done is recorded as if `run` had given it.
+    async fn probe(&self, _call: &Call<'_>) -> Result<Probed, Stop> {
+        Ok(Probed::Unknowable)
+    }
+
+    /// What an operator says that was done, verified: with an id where the effect has one. The words of an error are
+    /// told to the operator.
+    async fn verify(&self, call: &Call<'_>, _evidence: Option<&str>) -> Result<Value, String> {
+        match self.probe(call).await {
+            Ok(Probed::Done(output)) => Ok(output),
+            Ok(Probed::NotDone) => Err("it was looked for and is not done".to_owned()),
+            Ok(Probed::Unknowable) => {
+                Err("this step leaves nothing that could be verified; retry it instead".to_owned())
+            }
+            Err(_) => Err("it could not be verified now; try again".to_owned()),
+        }
     }
 
     /// Whether [`record`](Self::record) has something to write.
@@ -244,6 +324,18 @@ pub struct Definition {
     pub steps: Vec<Box<dyn Step>>,
     /// The place of the step after which only going forward makes sense.
     pub pivot: usize,
+    /// The saga that is started with the same input when an operator abandons one of these, so that others come to know
+    /// what stands.
+    pub followed_by: Option<&'static str>,
+}
+
+impl Definition {
+    /// The same saga with each of its steps replaced: how the prover breaks them.
+    #[must_use]
+    pub fn with_steps(mut self, replace: impl FnMut(Box<dyn Step>) -> Box<dyn Step>) -> Self {
+        self.steps = self.steps.into_iter().map(replace).collect();
+        self
+    }
 }
 
 impl std::fmt::Debug for Definition {

@@ -2,11 +2,14 @@
 //! outside transactions, and stops the moment a write shows that its lease is another's.
 //! Deliberately absent: memory. What a saga has done and will do stands in the log; a coordinator may die anywhere.
 
-use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+mod attempt;
+mod interruption;
+mod operator;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
 use mainstay_db::{Error, Worker};
 use mainstay_runtime::{clock::Clock, shutdown::Shutdown, telemetry};
 use mainstay_types::{SagaId, Tenant};
@@ -17,9 +20,11 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast};
 use tracing::Instrument;
 use uuid::Uuid;
 
-use super::definition::{Call, Definition, Direction, Failure, Step, Stop};
-use super::log::{self, Lease, Leased, Move, NewSaga, Standing};
+use super::definition::{Call, Definition, Direction, Stop, TRIES_A_KEY};
+use super::log::{self, Lease, Leased, NewSaga, Standing};
 use super::rules::{self, At, Next, Settled, Shape};
+pub use interruption::{Interruption, Moment};
+pub use operator::{DecisionError, Verdict};
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
@@ -63,9 +68,13 @@ struct Inner {
     /// This coordinator, as leases name it.
     owner: Uuid,
     rested: broadcast::Sender<SagaId>,
+    /// What this coordinator walks now: it tells of it itself.
+    walking: Mutex<HashSet<SagaId>>,
     wake: Notify,
     /// Bounds what the loop takes over. What a request starts is bounded by the requests.
     slots: Arc<Semaphore>,
+    /// Where tests kill it; nothing in service.
+    interruption: Option<Arc<dyn Interruption>>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -86,10 +95,14 @@ impl Started {
     }
 }
 
-/// The lease is another's: whatever this coordinator was about to write, it must not.
+/// Why a coordinator leaves a saga in the middle.
 enum Broken {
+    /// The lease is another's: whatever this coordinator was about to write, it must not.
     Fenced,
+    /// The log could not be written.
     Database(Error),
+    /// It was killed here, by a test.
+    Killed,
 }
 
 impl From<Error> for Broken {
@@ -107,6 +120,18 @@ impl Engine {
         definitions: Vec<Definition>,
         limits: EngineLimits,
     ) -> Self {
+        Self::interrupted(worker, clock, shutdown, definitions, limits, None)
+    }
+
+    /// A coordinator that dies where the interruption says: how the prover kills it between any two of its acts.
+    pub fn interrupted(
+        worker: Worker,
+        clock: Clock,
+        shutdown: Shutdown,
+        definitions: Vec<Definition>,
+        limits: EngineLimits,
+        interruption: Option<Arc<dyn Interruption>>,
+    ) -> Self {
         let (rested, _) = broadcast::channel(1_024);
         Self {
             inner: Arc::new(Inner {
@@ -117,8 +142,10 @@ impl Engine {
                 limits,
                 owner: Uuid::new_v4(),
                 rested,
+                walking: Mutex::default(),
                 wake: Notify::new(),
                 slots: Arc::new(Semaphore::new(limits.at_once)),
+                interruption,
             }),
         }
     }
@@ -173,28 +200,59 @@ impl Engine {
             traceparent,
             fence: log::FIRST_FENCE,
             intended_for: Duration::ZERO,
+            signals: 0,
         }))
     }
 
     /// Runs a saga whose transaction is committed.
     pub fn launch(&self, started: Started) {
-        self.spawn(started.0, None);
+        self.spawn(started.0, None, None);
     }
 
-    /// Waits until the saga is at rest, at most until then; tells how it stands. Works for sagas of other processes too.
+    /// Tells a saga, in the transaction of what happened, that it may go on if it waits for that. After the commit
+    /// [`wake`](Self::wake) makes it go on at once.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn signal(&self, conn: &mut PgConnection, id: SagaId) -> Result<(), Error> {
+        log::signal(conn, id).await
+    }
+
+    /// Waits until the saga is at rest or waits itself, at most until then; tells how it stands. Works for sagas of other
+    /// processes too.
     ///
     /// # Errors
     /// Those of the database, or when there is no such saga.
     pub async fn wait(&self, id: SagaId, until: Instant) -> Result<Standing, Error> {
+        self.wait_while(id, until, |standing| !standing.at_rest && !standing.waiting)
+            .await
+    }
+
+    /// Waits until the saga is at rest, also when it waits itself.
+    ///
+    /// # Errors
+    /// Those of the database, or when there is no such saga.
+    pub async fn wait_for_rest(&self, id: SagaId, until: Instant) -> Result<Standing, Error> {
+        self.wait_while(id, until, |standing| !standing.at_rest)
+            .await
+    }
+
+    async fn wait_while(
+        &self,
+        id: SagaId,
+        until: Instant,
+        goes_on: impl Fn(&Standing) -> bool,
+    ) -> Result<Standing, Error> {
         // Subscribed before the first look: what comes to rest in between is not missed.
         let mut rested = self.inner.rested.subscribe();
+        // What is walked here need not be looked at to know that it goes on, and is told of when it does not.
+        let mut walked = self.walking(|walking| walking.contains(&id));
         loop {
-            let mut worker = self.inner.worker.connection().await?;
-            let standing = log::standing(worker.conn(), id).await?;
-            drop(worker);
-            let standing = standing.ok_or(Error::Other(sqlx::Error::RowNotFound))?;
-            if standing.at_rest || Instant::now() >= until {
-                return Ok(standing);
+            if !std::mem::take(&mut walked) {
+                let standing = self.standing(id).await?;
+                if !goes_on(&standing) || Instant::now() >= until {
+                    return Ok(standing);
+                }
             }
             // Other processes do not tell: their sagas are looked at again after a moment.
             let look_again = (Instant::now() + Duration::from_millis(250)).min(until);
@@ -210,6 +268,17 @@ impl Engine {
                 () = tokio::time::sleep_until(look_again.into()) => {}
             }
         }
+    }
+
+    async fn standing(&self, id: SagaId) -> Result<Standing, Error> {
+        let mut worker = self.inner.worker.connection().await?;
+        let standing = log::standing(worker.conn(), id).await?;
+        standing.ok_or(Error::Other(sqlx::Error::RowNotFound))
+    }
+
+    fn walking<T>(&self, act: impl FnOnce(&mut HashSet<SagaId>) -> T) -> T {
+        let walking = self.inner.walking.lock();
+        act(&mut walking.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Looks for due sagas now rather than at the next look.
@@ -257,29 +326,30 @@ impl Engine {
             .iter()
             .map(|definition| (definition.name.to_owned(), definition.version))
             .collect();
-        let mut worker = inner.worker.connection().await?;
         let limit = i64::try_from(free.min(16)).unwrap_or(16);
-        let claimed = log::claim(
-            worker.conn(),
-            inner.owner,
-            inner.limits.lease,
-            &known,
-            limit,
-        )
-        .await?;
-        drop(worker);
+        let mut tx = inner.worker.claim().await?;
+        let (owner, lease) = (inner.owner, inner.limits.lease);
+        let claimed = log::claim(tx.conn(), owner, lease, &known, limit).await?;
+        tx.commit().await?;
         let took = claimed.len();
         for saga in claimed {
             tracing::info!(saga = %saga.id, fence = saga.fence, "took over a saga");
             // Counted above; only a second loop of this coordinator could have taken it since.
             let slot = Arc::clone(&inner.slots).try_acquire_owned().ok();
-            self.spawn(saga, slot);
+            self.spawn(saga, None, slot);
         }
         Ok(took)
     }
 
-    fn spawn(&self, saga: Leased, slot: Option<OwnedSemaphorePermit>) {
+    /// `known`: what came of the present step, where an operator has established it.
+    fn spawn(
+        &self,
+        saga: Leased,
+        known: Option<Result<Value, Stop>>,
+        slot: Option<OwnedSemaphorePermit>,
+    ) {
         let engine = self.clone();
+        self.walking(|walking| walking.insert(saga.id));
         let span = tracing::info_span!(
             "saga",
             otel.name = format!("saga {}", saga.definition),
@@ -291,15 +361,18 @@ impl Engine {
             telemetry::set_parent(&span, traceparent);
         }
         let work = async move {
-            engine.drive(saga).await;
+            engine.drive(saga, known).await;
             drop(slot);
         };
         self.inner.shutdown.spawn(work.instrument(span));
     }
 
-    async fn drive(&self, mut saga: Leased) {
+    async fn drive(&self, mut saga: Leased, known: Option<Result<Value, Stop>>) {
         let id = saga.id;
-        match self.walk(&mut saga).await {
+        let walked = self.walk(&mut saga, known).await;
+        // Before it is told: whoever hears of it looks.
+        self.walking(|walking| walking.remove(&id));
+        match walked {
             Ok(()) => {}
             Err(Broken::Fenced) => {
                 tracing::warn!(saga = %id, "the lease of this saga is another's; leaving it to them");
@@ -308,6 +381,8 @@ impl Engine {
                 tracing::warn!(saga = %id, error = &error as &dyn std::error::Error, "left a saga because of the database");
                 self.give_back(&saga).await;
             }
+            // As if by kill -9: nothing is written or told any more.
+            Err(Broken::Killed) => return,
         }
         // Also after a break, so that whoever waits looks at once.
         let _ = self.inner.rested.send(id);
@@ -330,12 +405,21 @@ impl Engine {
         }
     }
 
-    async fn walk(&self, saga: &mut Leased) -> Result<(), Broken> {
-        let inner = &self.inner;
-        let definition = inner
-            .definitions
-            .iter()
+    fn definition(&self, saga: &Leased) -> Option<Arc<Definition>> {
+        let mut known = self.inner.definitions.iter();
+        known
             .find(|known| known.name == saga.definition && known.version == saga.version)
+            .cloned()
+    }
+
+    async fn walk(
+        &self,
+        saga: &mut Leased,
+        mut known: Option<Result<Value, Stop>>,
+    ) -> Result<(), Broken> {
+        let inner = &self.inner;
+        let definition = self
+            .definition(saga)
             .expect("only known definitions are claimed");
         let shape = Shape {
             undoable: definition
@@ -359,17 +443,8 @@ impl Engine {
             };
             let step = definition.steps[at.position].as_ref();
             let call = Call {
-                saga: saga.id,
-                tenant: saga.tenant,
-                step: step.name(),
-                direction: at.direction,
-                fence: saga.fence,
-                attempt: at.attempt,
                 intended_for: saga.intended_for + intended_at.elapsed(),
-                now: inner.clock.now(),
-                refusal: saga.refusal.as_ref(),
-                input: &saga.input,
-                outputs: &saga.outputs,
+                ..self.call(saga, step.name())
             };
             let span = tracing::info_span!(
                 "saga.step",
@@ -377,10 +452,29 @@ impl Engine {
                 mainstay.role = "billing",
                 saga.attempt = at.attempt,
             );
-            let (settled, output, next) = self
-                .attempt(definition, &shape, step, &call, at, lease)
-                .instrument(span)
-                .await?;
+            let tried = attempt::Try {
+                definition: &definition,
+                shape: &shape,
+                step,
+                call: &call,
+                at,
+                lease,
+                signals: saga.signals,
+            };
+            let came = async {
+                match known.take() {
+                    Some(established) => self.settle(&tried, established).await,
+                    None => self.attempt(&tried).await,
+                }
+            };
+            let attempt::Came {
+                settled,
+                output,
+                next,
+                signals,
+            } = came.instrument(span).await?;
+            let news = signals > saga.signals;
+            saga.signals = signals;
             match (&settled, at.direction) {
                 (Settled::Done, Direction::Do) => {
                     saga.outputs.insert(step.name().to_owned(), output);
@@ -409,6 +503,13 @@ impl Engine {
                         () = inner.shutdown.triggered() => {}
                     }
                 }
+                Next::Wait(_) => {
+                    // Something happened while it looked: it is due already.
+                    if news {
+                        self.wake();
+                    }
+                    return Ok(());
+                }
                 Next::Again(_) | Next::Completed | Next::Compensated => return Ok(()),
                 Next::Park => {
                     // An alert: nothing more happens until a person decides.
@@ -416,177 +517,6 @@ impl Engine {
                     return Ok(());
                 }
             }
-        }
-    }
-
-    /// One try of one step, and the log's account of it.
-    async fn attempt(
-        &self,
-        definition: &Definition,
-        shape: &Shape,
-        step: &dyn Step,
-        call: &Call<'_>,
-        at: At,
-        lease: Lease,
-    ) -> Result<(Settled, Value, Next), Broken> {
-        let records = match at.direction {
-            Direction::Do => step.records(),
-            Direction::Undo => step.records_undo(),
-        };
-        let jitter = rand::random::<f64>();
-        let spoken = self.speak(step, call).await;
-        let stop = match spoken {
-            Ok(output) if !records => {
-                let next = rules::decide(shape, at, &Settled::Done, jitter);
-                let mut worker = self.inner.worker.connection().await?;
-                let account = self.account(definition, at, &Settled::Done, &output, &next);
-                return match log::write(worker.conn(), lease, &account).await? {
-                    true => Ok((Settled::Done, output, next)),
-                    false => Err(Broken::Fenced),
-                };
-            }
-            Ok(output) => {
-                let next = rules::decide(shape, at, &Settled::Done, jitter);
-                match self
-                    .record(definition, step, call, at, lease, output, &next)
-                    .await?
-                {
-                    Ok(output) => return Ok((Settled::Done, output, next)),
-                    Err(stop) => stop,
-                }
-            }
-            Err(stop) => stop,
-        };
-        let settled = match stop {
-            Stop::Refused(refusal) => Settled::Refused(refusal),
-            Stop::Unknown(failure) => Settled::Unknown(failure),
-        };
-        let next = rules::decide(shape, at, &settled, jitter);
-        let account = self.account(definition, at, &settled, &Value::Null, &next);
-        let mut worker = self.inner.worker.connection().await?;
-        match log::write(worker.conn(), lease, &account).await? {
-            true => Ok((settled, Value::Null, next)),
-            false => Err(Broken::Fenced),
-        }
-    }
-
-    /// The part that talks to others, bounded, and isolated from our own mistakes.
-    async fn speak(&self, step: &dyn Step, call: &Call<'_>) -> Result<Value, Stop> {
-        let said = async {
-            match call.direction {
-                Direction::Do => step.run(call).await,
-                Direction::Undo => step.undo(call).await.map(|()| Value::Null),
-            }
-        };
-        let bounded = tokio::time::timeout(self.inner.limits.step, said);
-        match AssertUnwindSafe(bounded).catch_unwind().await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => {
-                Err(Failure::new(format!("no answer within {:?}", self.inner.limits.step)).into())
-            }
-            Err(_) => Err(Failure::new("the step panicked").into()),
-        }
-    }
-
-    /// The part that writes our own rows, in the transaction that also writes the log. The saga's row is locked first:
-    /// a coordinator that lost its lease changes nothing.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "all of one try; a struct for one caller says no more"
-    )]
-    async fn record(
-        &self,
-        definition: &Definition,
-        step: &dyn Step,
-        call: &Call<'_>,
-        at: At,
-        lease: Lease,
-        output: Value,
-        next: &Next,
-    ) -> Result<Result<Value, Stop>, Broken> {
-        let mut tx = self.inner.worker.tenant(call.tenant).await?;
-        if !log::hold(tx.conn(), lease).await? {
-            return Err(Broken::Fenced);
-        }
-        let recorded = async {
-            match call.direction {
-                Direction::Do => step.record(&mut tx, call, output).await,
-                Direction::Undo => step.record_undo(&mut tx, call).await.map(|()| Value::Null),
-            }
-        };
-        let bounded = tokio::time::timeout(self.inner.limits.step, recorded);
-        let recorded = match AssertUnwindSafe(bounded).catch_unwind().await {
-            Ok(Ok(recorded)) => recorded,
-            Ok(Err(_)) => Err(Failure::new("writing took too long").into()),
-            Err(_) => Err(Failure::new("the step panicked while writing").into()),
-        };
-        match recorded {
-            Ok(output) => {
-                let account = self.account(definition, at, &Settled::Done, &output, next);
-                if !log::write(tx.conn(), lease, &account).await? {
-                    return Err(Broken::Fenced);
-                }
-                tx.commit().await?;
-                Ok(Ok(output))
-            }
-            // Dropped uncommitted: rolled back.
-            Err(stop) => Ok(Err(stop)),
-        }
-    }
-
-    fn account<'a>(
-        &self,
-        definition: &'a Definition,
-        at: At,
-        settled: &'a Settled,
-        output: &'a Value,
-        next: &Next,
-    ) -> Move<'a> {
-        let (outcome, error, refusal) = match settled {
-            Settled::Done => ("done", None, None),
-            Settled::Refused(refusal) => {
-                // An undo that is refused stays open: it is tried again, and the saga keeps its first reason.
-                let (outcome, kept) = match at.direction {
-                    Direction::Do => ("refused", serde_json::to_value(refusal).ok()),
-                    Direction::Undo => ("unknown", None),
-                };
-                (outcome, Some(refusal.detail.as_str()), kept)
-            }
-            Settled::Unknown(failure) => ("unknown", Some(failure.error.as_str()), None),
-        };
-        let (direction, position) = match next {
-            Next::Step(direction, position) => (*direction, *position),
-            _ => (at.direction, at.position),
-        };
-        let moving = match direction {
-            Direction::Do => "running",
-            Direction::Undo => "compensating",
-        };
-        let (state, pause, held) = match next {
-            Next::Step(..) => (moving, Duration::ZERO, true),
-            Next::Again(pause) => (moving, *pause, *pause <= WAIT_IN_HAND),
-            Next::Park => ("parked", Duration::ZERO, false),
-            Next::Completed => ("completed", Duration::ZERO, false),
-            Next::Compensated => ("compensated", Duration::ZERO, false),
-        };
-        let unsettled = matches!(next, Next::Again(_) | Next::Park);
-        Move {
-            settled_position: at.position,
-            settled_direction: at.direction,
-            outcome,
-            tries: at.attempt + 1,
-            output: (outcome == "done").then_some(output),
-            error,
-            state,
-            direction,
-            position,
-            step: definition.steps[position].name(),
-            attempt: if unsettled { at.attempt + 1 } else { 0 },
-            refusal,
-            pause,
-            lease: held.then_some(self.inner.limits.lease),
-            intends: matches!(next, Next::Step(..)),
-            ended: matches!(next, Next::Completed | Next::Compensated),
         }
     }
 }

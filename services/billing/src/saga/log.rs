@@ -11,7 +11,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
-use super::definition::{Direction, Refusal};
+use super::definition::{Direction, PROBED_FROM, Refusal};
 
 /// A saga to be started by the process that writes it.
 pub(super) struct NewSaga<'a> {
@@ -76,52 +76,31 @@ pub(super) struct Leased {
     pub fence: i64,
     /// How long ago the present step was first intended.
     pub intended_for: Duration,
+    /// How many signals there were when the step was looked at.
+    pub signals: i64,
 }
 
-/// Takes over sagas that are due: never started, paused, or left by a process that stopped or hangs. The row of a dead
-/// lease counts a try, so that a step which kills its process is parked in the end.
-pub(super) async fn claim(
-    conn: &mut PgConnection,
-    owner: Uuid,
-    lease: Duration,
-    known: &[(String, i32)],
-    limit: i64,
-) -> Result<Vec<Leased>> {
-    let (names, versions): (Vec<String>, Vec<i32>) = known.iter().cloned().unzip();
-    let rows = sqlx::query!(
-        r#"
-        with due as (
-          select id from saga
-          where state in ('running', 'waiting', 'compensating')
-            and next_run_at <= clock_timestamp()
-            and (leased_until is null or leased_until < clock_timestamp())
-            and (definition, version) in (select * from unnest($3::text[], $4::int[]))
-          order by next_run_at
-          limit $5
-          for update skip locked
-        )
-        update saga s
-        set lease_owner = $1, leased_until = clock_timestamp() + make_interval(secs => $2), fence = s.fence + 1,
-            attempt = s.attempt + case when s.lease_owner is null then 0 else 1 end
-        from due where s.id = due.id
-        returning s.id as "id: SagaId", s.agency_id as "agency_id: AgencyId", s.tenant_id as "tenant_id: ClientId",
-          s.definition, s.version, s.direction, s.position, s.attempt, s.input, s.refusal, s.traceparent, s.fence,
-          (select coalesce(jsonb_object_agg(d.name, d.output), '{}') from saga_step d
-           where d.saga_id = s.id and d.direction = 'do' and d.outcome = 'done') as "outputs!",
-          (select extract(epoch from clock_timestamp() - i.created_at)::float8 from saga_step i
-           where i.saga_id = s.id and i.position = s.position and i.direction = s.direction) as intended_for
-        "#,
-        owner,
-        lease.as_secs_f64(),
-        &names,
-        &versions,
-        limit,
-    )
-    .fetch_all(conn)
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| Leased {
+struct LeasedRow {
+    id: SagaId,
+    agency_id: AgencyId,
+    tenant_id: ClientId,
+    definition: String,
+    version: i32,
+    direction: String,
+    position: i32,
+    attempt: i32,
+    input: Value,
+    refusal: Option<Value>,
+    traceparent: Option<String>,
+    fence: i64,
+    signals: i64,
+    outputs: Value,
+    intended_for: Option<f64>,
+}
+
+impl From<LeasedRow> for Leased {
+    fn from(row: LeasedRow) -> Leased {
+        Leased {
             id: row.id,
             tenant: Tenant {
                 agency: row.agency_id,
@@ -141,8 +120,54 @@ pub(super) async fn claim(
             fence: row.fence,
             intended_for: Duration::try_from_secs_f64(row.intended_for.unwrap_or_default())
                 .unwrap_or_default(),
-        })
-        .collect())
+            signals: row.signals,
+        }
+    }
+}
+
+/// Takes over sagas that are due: never started, paused, or left by a process that stopped or hangs. The row of a dead
+/// lease counts a try, so that a step which kills its process is parked in the end.
+pub(super) async fn claim(
+    conn: &mut PgConnection,
+    owner: Uuid,
+    lease: Duration,
+    known: &[(String, i32)],
+    limit: i64,
+) -> Result<Vec<Leased>> {
+    let (names, versions): (Vec<String>, Vec<i32>) = known.iter().cloned().unzip();
+    let rows = sqlx::query_as!(
+        LeasedRow,
+        r#"
+        with due as (
+          select id from saga
+          where state in ('running', 'waiting', 'compensating')
+            and next_run_at <= clock_timestamp()
+            and (leased_until is null or leased_until < clock_timestamp())
+            and (definition, version) in (select * from unnest($3::text[], $4::int[]))
+          order by next_run_at
+          limit $5
+          for update skip locked
+        )
+        update saga s
+        set lease_owner = $1, leased_until = clock_timestamp() + make_interval(secs => $2), fence = s.fence + 1,
+            attempt = s.attempt + case when s.lease_owner is null then 0 else 1 end
+        from due where s.id = due.id
+        returning s.id as "id: SagaId", s.agency_id as "agency_id: AgencyId", s.tenant_id as "tenant_id: ClientId",
+          s.definition, s.version, s.direction, s.position, s.attempt, s.input, s.refusal, s.traceparent, s.fence, s.signals,
+          (select coalesce(jsonb_object_agg(d.name, d.output), '{}') from saga_step d
+           where d.saga_id = s.id and d.direction = 'do' and d.outcome = 'done') as "outputs!",
+          (select extract(epoch from clock_timestamp() - i.created_at)::float8 from saga_step i
+           where i.saga_id = s.id and i.position = s.position and i.direction = s.direction) as intended_for
+        "#,
+        owner,
+        lease.as_secs_f64(),
+        &names,
+        &versions,
+        limit,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows.into_iter().map(Leased::from).collect())
 }
 
 /// Under which lease a write is made.
@@ -188,21 +213,30 @@ pub(super) struct Move<'a> {
     /// The step at `position` is new.
     pub intends: bool,
     pub ended: bool,
+    /// The signals that the step knew of; when there are more by now, waiting ends at once.
+    pub signals: i64,
 }
 
-/// Writes a move; false when the lease is another's by now, and nothing was written.
-pub(super) async fn write(conn: &mut PgConnection, lease: Lease, next: &Move<'_>) -> Result<bool> {
+/// Writes a move; gives the signals there are by now, or none when the lease is another's and nothing was written.
+pub(super) async fn write(
+    conn: &mut PgConnection,
+    lease: Lease,
+    next: &Move<'_>,
+) -> Result<Option<i64>> {
     let row = sqlx::query!(
         r#"
         with held as (
           update saga set state = $4, direction = $5, position = $6, step = $7, attempt = $8,
             refusal = coalesce($9, refusal), error = $10,
-            next_run_at = clock_timestamp() + make_interval(secs => $11),
+            -- Under a lease nobody asks when it is due; left alone, no index has to learn of the step.
+            next_run_at = case when $12::float8 is not null then next_run_at
+              else clock_timestamp()
+                + case when $4 = 'waiting' and signals > $20 then interval '0' else make_interval(secs => $11) end end,
             lease_owner = case when $12::float8 is not null then lease_owner end,
             leased_until = clock_timestamp() + make_interval(secs => $12),
             ended_at = case when $13 then clock_timestamp() end
           where id = $1 and lease_owner = $2 and fence = $3
-          returning id, agency_id, tenant_id
+          returning id, agency_id, tenant_id, signals
         ), settled as (
           update saga_step s set outcome = $16, attempt = $17, output = $18, error = $10,
             ended_at = case when $16 in ('done', 'refused') then clock_timestamp() end
@@ -212,7 +246,7 @@ pub(super) async fn write(conn: &mut PgConnection, lease: Lease, next: &Move<'_>
           select held.id, $6, $5, $7, held.agency_id, held.tenant_id from held where $19
           on conflict (saga_id, position, direction) do nothing
         )
-        select count(*) as "held!" from held
+        select signals from held
         "#,
         lease.id.uuid(),
         lease.owner,
@@ -233,10 +267,141 @@ pub(super) async fn write(conn: &mut PgConnection, lease: Lease, next: &Move<'_>
         next.tries,
         next.output,
         next.intends,
+        next.signals,
     )
-    .fetch_one(conn)
+    .fetch_optional(conn)
     .await?;
-    Ok(row.held == 1)
+    Ok(row.map(|row| row.signals))
+}
+
+/// Tells a saga that something happened that it may wait for. One that looks right now looks again.
+pub(super) async fn signal(conn: &mut PgConnection, id: SagaId) -> Result<()> {
+    sqlx::query!(
+        r#"
+        update saga set signals = signals + 1,
+          next_run_at = case when state = 'waiting' then least(next_run_at, clock_timestamp()) else next_run_at end
+        where id = $1 and state in ('running', 'waiting', 'compensating')
+        "#,
+        id.uuid(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// An operator's decision on a parked saga.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decision {
+    Retry,
+    ResolveDone,
+    ResolveNotDone,
+    Abandon,
+}
+
+impl Decision {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Decision::Retry => "retry",
+            Decision::ResolveDone => "resolve_done",
+            Decision::ResolveNotDone => "resolve_not_done",
+            Decision::Abandon => "abandon",
+        }
+    }
+}
+
+/// A saga as it stands, with nobody's lease: for looking before a decision.
+pub(super) async fn find(conn: &mut PgConnection, id: SagaId) -> Result<Option<Leased>> {
+    let row = sqlx::query_as!(
+        LeasedRow,
+        r#"
+        select s.id as "id: SagaId", s.agency_id as "agency_id: AgencyId", s.tenant_id as "tenant_id: ClientId",
+          s.definition, s.version, s.direction, s.position, s.attempt, s.input, s.refusal, s.traceparent, s.fence, s.signals,
+          (select coalesce(jsonb_object_agg(d.name, d.output), '{}') from saga_step d
+           where d.saga_id = s.id and d.direction = 'do' and d.outcome = 'done') as "outputs!",
+          (select extract(epoch from clock_timestamp() - i.created_at)::float8 from saga_step i
+           where i.saga_id = s.id and i.position = s.position and i.direction = s.direction) as intended_for
+        from saga s where s.id = $1
+        "#,
+        id.uuid(),
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(Leased::from))
+}
+
+/// Where a saga stands and who decided on it last.
+pub(super) async fn decided(
+    conn: &mut PgConnection,
+    id: SagaId,
+) -> Result<Option<(String, Option<String>)>> {
+    let row = sqlx::query!(
+        "select state, decided_by from saga where id = $1",
+        id.uuid()
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| (row.state, row.decided_by)))
+}
+
+/// Ends a saga that an operator has given up; false when the lease is another's.
+pub(super) async fn abandon(
+    conn: &mut PgConnection,
+    lease: Lease,
+    refusal: Option<Value>,
+    note: &str,
+) -> Result<bool> {
+    let ended = sqlx::query!(
+        r#"
+        update saga set state = 'abandoned', refusal = coalesce(refusal, $4), error = $5, lease_owner = null,
+          leased_until = null, ended_at = clock_timestamp()
+        where id = $1 and lease_owner = $2 and fence = $3
+        "#,
+        lease.id.uuid(),
+        lease.owner,
+        lease.fence,
+        refusal,
+        note,
+    )
+    .execute(conn)
+    .await?;
+    Ok(ended.rows_affected() == 1)
+}
+
+/// Takes a parked saga for an operator who has decided: the first one gets it, for all others it is not parked any more.
+/// What an earlier try did is looked for before the step is done again.
+pub(super) async fn claim_parked(
+    conn: &mut PgConnection,
+    owner: Uuid,
+    lease: Duration,
+    id: SagaId,
+    decision: Decision,
+    by: &str,
+) -> Result<Option<Leased>> {
+    let row = sqlx::query_as!(
+        LeasedRow,
+        r#"
+        update saga s
+        set state = case s.direction when 'do' then 'running' else 'compensating' end, attempt = $5,
+            lease_owner = $1, leased_until = clock_timestamp() + make_interval(secs => $2), fence = s.fence + 1,
+            next_run_at = clock_timestamp(), decision = $4, decided_by = $6, decided_at = clock_timestamp()
+        where s.id = $3 and s.state = 'parked'
+        returning s.id as "id: SagaId", s.agency_id as "agency_id: AgencyId", s.tenant_id as "tenant_id: ClientId",
+          s.definition, s.version, s.direction, s.position, s.attempt, s.input, s.refusal, s.traceparent, s.fence, s.signals,
+          (select coalesce(jsonb_object_agg(d.name, d.output), '{}') from saga_step d
+           where d.saga_id = s.id and d.direction = 'do' and d.outcome = 'done') as "outputs!",
+          (select extract(epoch from clock_timestamp() - i.created_at)::float8 from saga_step i
+           where i.saga_id = s.id and i.position = s.position and i.direction = s.direction) as intended_for
+        "#,
+        owner,
+        lease.as_secs_f64(),
+        id.uuid(),
+        decision.as_str(),
+        PROBED_FROM,
+        by,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(Leased::from))
 }
 
 /// Gives the lease back before the saga has ended, so that another process need not wait for it to expire.
@@ -266,12 +431,26 @@ pub(super) async fn give_back(
 /// How a saga stands, for whoever waits for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standing {
-    /// Completed, compensated or parked: nothing more will happen by itself.
+    /// Completed, compensated, abandoned or parked: nothing more will happen by itself.
     pub at_rest: bool,
+    /// It waits for something outside.
+    pub waiting: bool,
     /// Everything was done.
     pub completed: bool,
     /// Why it is or was undone.
     pub refusal: Option<Refusal>,
+}
+
+impl Standing {
+    /// All that was asked for stands.
+    pub(crate) const fn settled() -> Self {
+        Self {
+            at_rest: true,
+            waiting: false,
+            completed: true,
+            refusal: None,
+        }
+    }
 }
 
 /// Reads how a saga stands.
@@ -280,7 +459,11 @@ pub(super) async fn standing(conn: &mut PgConnection, id: SagaId) -> Result<Opti
         .fetch_optional(conn)
         .await?;
     Ok(row.map(|row| Standing {
-        at_rest: matches!(row.state.as_str(), "completed" | "compensated" | "parked"),
+        at_rest: matches!(
+            row.state.as_str(),
+            "completed" | "compensated" | "abandoned" | "parked"
+        ),
+        waiting: row.state == "waiting",
         completed: row.state == "completed",
         refusal: row
             .refusal
@@ -291,4 +474,18 @@ pub(super) async fn standing(conn: &mut PgConnection, id: SagaId) -> Result<Opti
 /// Steps are few.
 fn index(position: usize) -> i32 {
     i32::try_from(position).unwrap_or(i32::MAX)
+}
+
+/// Lets the lease of whoever runs the saga expire before its time: for the prover.
+pub(super) async fn expire_lease(conn: &mut PgConnection, id: SagaId) -> Result<()> {
+    sqlx::query!(
+        r#"
+        update saga set leased_until = clock_timestamp() - interval '1 second'
+        where id = $1 and lease_owner is not null
+        "#,
+        id.uuid(),
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }

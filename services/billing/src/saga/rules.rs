@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
-use super::definition::{Direction, Failure, Refusal};
+use super::definition::{Direction, Failure, Refusal, Wait};
 
 /// Tries of a step before the pivot: with the pauses below about three hours, then a person looks.
 const TRIES_BEFORE_PIVOT: i32 = 45;
 /// Tries of a step from the pivot on, and of an undoing: about four days.
 const TRIES_AFTER_PIVOT: i32 = 1_200;
+/// However long a wait is meant to be, it is looked after so often.
+const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 const FIRST_PAUSE: Duration = Duration::from_millis(400);
 const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
@@ -32,6 +34,8 @@ pub enum Settled {
     Refused(Refusal),
     /// Nobody knows yet.
     Unknown(Failure),
+    /// It waits for something outside.
+    Waiting(Wait),
 }
 
 /// What follows.
@@ -41,6 +45,8 @@ pub enum Next {
     Step(Direction, usize),
     /// The same step again after a pause.
     Again(Duration),
+    /// The same step when something has happened outside, or after so long.
+    Wait(Duration),
     /// Nothing until a person decides.
     Park,
     /// Nothing: everything was done.
@@ -87,6 +93,10 @@ pub fn decide(shape: &Shape, at: At, settled: &Settled, jitter: f64) -> Next {
         // Every step before this one is known to be done, and this one is known not to be.
         (Direction::Do, Settled::Refused(_)) => shape.undo_before(at.position),
         (Direction::Undo, Settled::Done) => shape.undo_before(at.position),
+        // What it waits for may last for months: no try is counted.
+        (Direction::Do, Settled::Waiting(wait)) => Next::Wait(wait.pause.min(LONGEST_WAIT)),
+        // Undoing has nothing to wait for; it is tried again like anything that is not done.
+        (Direction::Undo, Settled::Waiting(wait)) => again(shape, at, Some(wait.pause), jitter),
         (_, Settled::Unknown(failure)) => again(shape, at, failure.retry_after, jitter),
         // What cannot be undone must not vanish: it is tried again like an unknown one, then parked.
         (Direction::Undo, Settled::Refused(_)) => again(shape, at, None, jitter),
@@ -175,6 +185,22 @@ mod tests {
     }
 
     #[test]
+    fn waiting_counts_no_tries_and_is_looked_after() {
+        let waits = |pause| Settled::Waiting(Wait::new("the payer", pause));
+        let tired = At {
+            attempt: TRIES_AFTER_PIVOT * 2,
+            ..doing(2)
+        };
+        let day = Duration::from_secs(86_400);
+        assert_eq!(
+            decide(&shape(), tired, &waits(day), 0.5),
+            Next::Wait(LONGEST_WAIT)
+        );
+        let next = decide(&shape(), undoing(2), &waits(day), 0.5);
+        assert!(matches!(next, Next::Again(_)), "{next:?}");
+    }
+
+    #[test]
     fn a_used_up_budget_parks_in_either_direction() {
         let tired = |at: At, attempt| decide(&shape(), At { attempt, ..at }, &unknown(), 0.5);
         assert_eq!(tired(doing(1), TRIES_BEFORE_PIVOT - 1), Next::Park);
@@ -211,8 +237,8 @@ mod tests {
         assert!(pause(0, 0.0) < pause(3, 0.0));
         assert_eq!(pause(900, 1.0), LONGEST_PAUSE);
         let asked = Failure {
-            error: "429".into(),
             retry_after: Some(Duration::from_secs(7)),
+            ..Failure::new("429")
         };
         let next = decide(&shape(), doing(0), &Settled::Unknown(asked), 0.0);
         assert_eq!(next, Next::Again(Duration::from_secs(7)));

@@ -19,6 +19,9 @@ pub(super) struct SagaRow {
     pub refusal_detail: Option<String>,
     pub traceparent: Option<String>,
     pub next_run_at: DateTime<Utc>,
+    pub decision: Option<String>,
+    pub decided_by: Option<String>,
+    pub decided_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
 }
@@ -46,7 +49,8 @@ pub(super) async fn list(
         SagaRow,
         r#"
         select id as "id: SagaId", tenant_id as "tenant_id: ClientId", definition, state, step, attempt, error,
-          refusal ->> 'detail' as refusal_detail, traceparent, next_run_at, created_at, updated_at
+          refusal ->> 'detail' as refusal_detail, traceparent, next_run_at, decision, decided_by, decided_at, created_at,
+          updated_at
         from saga
         where agency_id = $1 and ($2::text is null or state = $2) and ($3::uuid is null or id < $3)
         order by id desc
@@ -70,7 +74,8 @@ pub(super) async fn get(
         SagaRow,
         r#"
         select id as "id: SagaId", tenant_id as "tenant_id: ClientId", definition, state, step, attempt, error,
-          refusal ->> 'detail' as refusal_detail, traceparent, next_run_at, created_at, updated_at
+          refusal ->> 'detail' as refusal_detail, traceparent, next_run_at, decision, decided_by, decided_at, created_at,
+          updated_at
         from saga
         where agency_id = $1 and id = $2
         "#,

@@ -1,26 +1,38 @@
 //! BIL-10: a client takes its place, pays, and is let in.
 //!
 //! ```text
-//! do    reserve_place → ensure_stripe_customer → ensure_stripe_product → ensure_stripe_price → attach_payment_method
-//!       → create_stripe_subscription → CONFIRM PAYMENT (pivot) → activate → put_entitlements
-//! undo  mark failed                                              cancel, void      refund        revoke
+//! do    reserve_place → hold_coupon → ensure_stripe_customer → ensure_stripe_product → ensure_stripe_price
+//! undo  mark failed     release
+//!
+//! do    → ensure_stripe_coupon → attach_payment_method → grant_trial     → create_stripe_subscription
+//! undo                                                   give it back      cancel, void
+//!
+//! do    → confirm_payment → AWAIT PAYMENT (pivot) → activate → put_entitlements → apply_limits
+//! undo    refund                                    revoke     take back
 //! ```
-//! Customer, product and price stay when it is undone: they bill nothing, and the next try uses them. So does the
+//! Customer, product, price and coupon stay when it is undone: they bill nothing, and the next try uses them. So does the
 //! payment method: once detached it could never be used again.
-//! Deliberately absent: waiting for the payer to authenticate (SCA); such a payment is refused and undone (BIL-25).
+//! Deliberately absent: a clock on a payer who must authenticate. Stripe ends such a subscription after 23 hours, and
+//! that is what the saga reads.
 
 mod at_stripe;
+mod coupon;
 mod here;
+mod payment;
 
 use mainstay_db::Worker;
 use mainstay_types::{Interval, Money, PlanId, SubscriptionId};
 use serde::{Deserialize, Serialize};
 
 use super::definition::Definition;
-use super::sync_entitlements::PutEntitlements;
+use super::standing::{ApplyLimits, PutEntitlements};
+use super::sync_entitlements;
+use crate::coupon::redemption::Held;
 use crate::history::By;
 use crate::identity::Identity;
+use crate::messaging::Messaging;
 use crate::stripe::{Payer, StripeGateway};
+use crate::subscription::PayerAction;
 
 /// Its name in the log.
 pub const NAME: &str = "start_subscription";
@@ -28,7 +40,9 @@ pub const NAME: &str = "start_subscription";
 const CUSTOMER: &str = "ensure_stripe_customer";
 const PRODUCT: &str = "ensure_stripe_product";
 const PRICE: &str = "ensure_stripe_price";
+const COUPON: &str = "ensure_stripe_coupon";
 const PAYMENT_METHOD: &str = "attach_payment_method";
+const TRIAL: &str = "grant_trial";
 const SUBSCRIPTION: &str = "create_stripe_subscription";
 const PAYMENT: &str = "confirm_payment";
 
@@ -48,10 +62,13 @@ pub struct StartSubscription {
     pub price: Money,
     /// How often.
     pub interval: Interval,
-    /// Days before the first charge.
+    /// Days before the first charge, unless the card has had a trial before.
     pub trial_days: i32,
     /// What pays, as the caller named it.
     pub payment_method: Option<String>,
+    /// The coupon that is held for it.
+    #[serde(default)]
+    pub coupon: Option<Held>,
     /// Who pays.
     pub payer: Payer,
     /// Who asked.
@@ -81,45 +98,75 @@ struct Created {
     invoice: Option<String>,
 }
 
-/// What `confirm_payment` leaves: the invoice that was paid, none where nothing was due.
+/// What `attach_payment_method` leaves.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Paid {
+struct Attached {
+    id: String,
+    /// The same for the same card, whoever brings it.
+    fingerprint: Option<String>,
+}
+
+/// What `confirm_payment` leaves: the invoice, none where nothing was due; and what its payer has to do first.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+struct Confirmed {
     invoice: Option<String>,
+    waits_for: Option<PayerAction>,
+}
+
+impl Confirmed {
+    fn paid(invoice: String) -> Self {
+        Self {
+            invoice: Some(invoice),
+            waits_for: None,
+        }
+    }
 }
 
 /// The saga.
-pub fn definition(stripe: &StripeGateway, identity: &Identity, worker: &Worker) -> Definition {
+pub fn definition(
+    stripe: &StripeGateway,
+    identity: &Identity,
+    messaging: &Messaging,
+    worker: &Worker,
+) -> Definition {
     let stripe = || stripe.clone();
+    let worker = || worker.clone();
     Definition {
         name: NAME,
-        version: 1,
+        version: 2,
         steps: vec![
             Box::new(here::ReservePlace),
+            Box::new(coupon::HoldCoupon),
             Box::new(at_stripe::EnsureCustomer {
                 stripe: stripe(),
-                worker: worker.clone(),
+                worker: worker(),
             }),
             Box::new(at_stripe::EnsureProduct {
                 stripe: stripe(),
-                worker: worker.clone(),
+                worker: worker(),
             }),
             Box::new(at_stripe::EnsurePrice {
                 stripe: stripe(),
-                worker: worker.clone(),
+                worker: worker(),
             }),
+            Box::new(coupon::EnsureStripeCoupon { stripe: stripe() }),
             Box::new(at_stripe::AttachPaymentMethod { stripe: stripe() }),
+            Box::new(here::GrantTrial),
             Box::new(at_stripe::CreateSubscription { stripe: stripe() }),
-            Box::new(at_stripe::ConfirmPayment { stripe: stripe() }),
+            Box::new(payment::ConfirmPayment { stripe: stripe() }),
+            Box::new(payment::AwaitPayment {
+                stripe: stripe(),
+                worker: worker(),
+            }),
             Box::new(here::Activate {
                 stripe: stripe(),
-                worker: worker.clone(),
+                worker: worker(),
             }),
-            Box::new(PutEntitlements {
-                identity: identity.clone(),
-                worker: worker.clone(),
-            }),
+            Box::new(PutEntitlements::of_a_sale(identity, &worker())),
+            Box::new(ApplyLimits::of_a_sale(messaging, &worker())),
         ],
-        pivot: 6,
+        pivot: 10,
+        followed_by: Some(sync_entitlements::NAME),
     }
 }
 
@@ -139,6 +186,7 @@ mod tests {
             interval: Interval::Year,
             trial_days: 0,
             payment_method: None,
+            coupon: None,
             payer: Payer {
                 name: None,
                 email: None,

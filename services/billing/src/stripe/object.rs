@@ -2,10 +2,18 @@
 //! succeeded.
 //! Deliberately absent: everything else Stripe says.
 
+mod money;
+
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+
+pub use money::{
+    CardState, ChargeState, CheckoutSession, CustomerDetails, CustomerState, DisputeState,
+    EventPage, Expanded, InvoiceAlert, MethodState, PaymentIntentState, PaymentReading,
+    RefundState, UpcomingInvoice,
+};
 
 /// An id, or the object when it was expanded.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -64,8 +72,8 @@ only_id! {
     Product
     /// A price.
     Price
-    /// A payment method.
-    PaymentMethod
+    /// A coupon.
+    Coupon
     /// A refund.
     Refund
 }
@@ -92,6 +100,16 @@ pub struct Subscription {
     canceled_at: Option<i64>,
     #[serde(default)]
     ended_at: Option<i64>,
+    #[serde(default)]
+    cancel_at_period_end: bool,
+    #[serde(default)]
+    pause_collection: Option<PauseCollection>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct PauseCollection {
+    #[serde(default)]
+    resumes_at: Option<i64>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -123,6 +141,15 @@ pub struct Reading {
     pub trial_end: Option<DateTime<Utc>>,
     /// When it was canceled or ended.
     pub canceled_at: Option<DateTime<Utc>>,
+    /// It ends with its period.
+    #[serde(default)]
+    pub cancel_at_period_end: bool,
+    /// Collection is paused.
+    #[serde(default)]
+    pub paused: bool,
+    /// When collection begins again by itself.
+    #[serde(default)]
+    pub resumes_at: Option<DateTime<Utc>>,
 }
 
 impl Subscription {
@@ -135,12 +162,89 @@ impl Subscription {
             period_end: item.and_then(|item| item.current_period_end).and_then(at),
             trial_end: self.trial_end.and_then(at),
             canceled_at: self.ended_at.or(self.canceled_at).and_then(at),
+            cancel_at_period_end: self.cancel_at_period_end,
+            paused: self.pause_collection.is_some(),
+            resumes_at: self
+                .pause_collection
+                .as_ref()
+                .and_then(|pause| pause.resumes_at)
+                .and_then(at),
         }
     }
 
     /// Whether it still bills or may yet.
     pub fn is_live(&self) -> bool {
         !matches!(self.status.as_str(), "canceled" | "incomplete_expired")
+    }
+}
+
+/// A payment method.
+#[derive(Debug, Clone, Deserialize)]
+pub struct PaymentMethod {
+    /// `pm_…`.
+    pub id: String,
+    #[serde(default)]
+    customer: Option<Ref>,
+    #[serde(default)]
+    card: Option<Card>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Card {
+    #[serde(default)]
+    fingerprint: Option<String>,
+}
+
+impl PaymentMethod {
+    /// The same for the same card, whoever brings it.
+    pub fn fingerprint(&self) -> Option<&str> {
+        self.card.as_ref()?.fingerprint.as_deref()
+    }
+
+    /// Whether it is attached to this customer.
+    pub fn belongs_to(&self, customer: &str) -> bool {
+        self.customer.as_ref().map(Ref::id) == Some(customer)
+    }
+}
+
+/// A payment, from being asked for to being made.
+#[derive(Debug, Clone, Deserialize)]
+pub struct PaymentIntent {
+    /// `pi_…`.
+    pub id: String,
+    /// Where it stands, in Stripe's words.
+    #[serde(default)]
+    pub status: String,
+    /// Lets the payer's browser go on with it.
+    #[serde(default)]
+    pub client_secret: Option<String>,
+    #[serde(default)]
+    last_payment_error: Option<PaymentError>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct PaymentError {
+    #[serde(default)]
+    code: Option<String>,
+    #[serde(default)]
+    decline_code: Option<String>,
+}
+
+impl PaymentIntent {
+    /// Its payer has to do something first. One that only awaits its confirmation has not been tried yet.
+    pub fn waits_for_payer(&self) -> bool {
+        self.status == "requires_action"
+    }
+
+    /// It was tried and came to nothing.
+    pub fn has_failed(&self) -> bool {
+        matches!(self.status.as_str(), "requires_payment_method" | "canceled")
+    }
+
+    /// Why, in the issuer's word or Stripe's.
+    pub fn decline_code(&self) -> Option<String> {
+        let error = self.last_payment_error.as_ref()?;
+        error.decline_code.clone().or_else(|| error.code.clone())
     }
 }
 
@@ -172,6 +276,9 @@ pub struct Invoice {
     lines: Page<Line>,
     #[serde(default)]
     status_transitions: Transitions,
+    /// What its payer or an operator is told when it cannot be collected.
+    #[serde(flatten)]
+    pub alert: InvoiceAlert,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -242,6 +349,8 @@ impl Invoice {
 pub struct InvoicePayment {
     #[serde(default)]
     payment: Payment,
+    #[serde(default)]
+    invoice: Option<Ref>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -254,6 +363,11 @@ impl InvoicePayment {
     /// The payment intent that moved the money.
     pub fn payment_intent(&self) -> Option<&str> {
         self.payment.payment_intent.as_ref().map(Ref::id)
+    }
+
+    /// The invoice it pays.
+    pub fn invoice(&self) -> Option<&str> {
+        self.invoice.as_ref().map(Ref::id)
     }
 }
 

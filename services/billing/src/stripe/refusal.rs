@@ -14,6 +14,12 @@ const NEEDS_AUTHENTICATION: [&str; 4] = [
     "payment_intent_action_required",
 ];
 
+/// Whether the payment waits for its payer: nothing is refused, and nothing is charged yet.
+pub(crate) fn needs_authentication(failure: &StripeFailure) -> bool {
+    matches!(failure, StripeFailure::Refused { code: Some(code), .. }
+        if NEEDS_AUTHENTICATION.contains(&code.as_str()))
+}
+
 /// Classes a failure of a mutating call.
 pub(crate) fn stop(failure: StripeFailure) -> Stop {
     let (status, kind, code, decline_code, message) = match &failure {
@@ -31,28 +37,22 @@ pub(crate) fn stop(failure: StripeFailure) -> Stop {
             decline_code.clone(),
             message.clone(),
         ),
-        StripeFailure::Unknown { .. } => return Failure::new(failure.to_string()).into(),
+        StripeFailure::Unknown { .. } => {
+            return Stop::Unknown(Failure {
+                key_is_spent: answered_with_error(&failure),
+                ..Failure::new(failure.to_string())
+            });
+        }
         StripeFailure::NotSent { retry_after, .. } => {
             return Stop::Unknown(Failure {
-                error: failure.to_string(),
                 retry_after: *retry_after,
+                ..Failure::new(failure.to_string())
             });
         }
     };
     // Said before Stripe looks at the key: it proves nothing about an earlier try. And it is ours to mend, not the payer's.
     if matches!(status, 401 | 403) || kind == "idempotency_error" {
         return Failure::new(failure.to_string()).into();
-    }
-    if code.is_some_and(|code| NEEDS_AUTHENTICATION.contains(&code)) {
-        return Refusal {
-            decline_code: Some("authentication_required".to_owned()),
-            ..Refusal::new(
-                ErrorReason::PaymentDeclined,
-                "The payment method needs authentication by its holder, which is not offered here yet. \
-                 Use another payment method.",
-            )
-        }
-        .into();
     }
     if kind == "card_error" || status == 402 {
         return Refusal {
@@ -70,7 +70,7 @@ pub(crate) fn stop(failure: StripeFailure) -> Stop {
 
 /// Whether Stripe answered with an error of its own: then no request under this key is under way any more, and the same
 /// answer is all that the key will ever give. A key that is still in use, or no answer at all, is not that.
-pub(crate) fn answered_with_error(failure: &StripeFailure) -> bool {
+fn answered_with_error(failure: &StripeFailure) -> bool {
     match failure {
         // Also where the stack left Stripe alone after such an answer. Its words are all that tells them apart.
         StripeFailure::Unknown { cause, .. } => cause.contains(" answered 5"),
@@ -106,7 +106,7 @@ mod tests {
     fn reason(stop: Stop) -> Option<ErrorReason> {
         match stop {
             Stop::Refused(refusal) => Some(refusal.reason()),
-            Stop::Unknown(_) => None,
+            Stop::Unknown(_) | Stop::Waiting(_) => None,
         }
     }
 
@@ -116,8 +116,6 @@ mod tests {
         assert_eq!(reason(declined), Some(ErrorReason::PaymentDeclined));
         let missing = refused(400, "invalid_request_error", Some("resource_missing"));
         assert_eq!(reason(missing), Some(ErrorReason::ProviderRefused));
-        let authentication = refused(402, "card_error", Some("authentication_required"));
-        assert_eq!(reason(authentication), Some(ErrorReason::PaymentDeclined));
         assert_eq!(reason(refused(401, "invalid_request_error", None)), None);
         assert_eq!(reason(refused(400, "idempotency_error", None)), None);
         let unknown = StripeFailure::Unknown {

@@ -28,6 +28,7 @@ impl From<IntakeError> for Problem {
     fn from(error: IntakeError) -> Problem {
         match error {
             IntakeError::Stripe(failure) => Problem::unavailable(failure),
+            IntakeError::Identity(problem) => Problem::unavailable(problem),
             IntakeError::Database(error) => database_problem(error),
         }
     }

@@ -3,23 +3,28 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::DateTime;
 use mainstay_db::page::PageRequest;
 use mainstay_proto::billing::v1::{
-    CreateSubscriptionRequest, GetSubscriptionRequest, ListSubscriptionsRequest,
-    ListSubscriptionsResponse, Subscription as ProtoSubscription,
+    CancelSubscriptionRequest, CancelWhen, ConfirmPaymentIntentRequest, CreateSubscriptionRequest,
+    GetSubscriptionRequest, ListSubscriptionsRequest, ListSubscriptionsResponse,
+    PauseSubscriptionRequest, PayerAction as ProtoPayerAction, ReactivateSubscriptionRequest,
+    ResumeSubscriptionRequest, Subscription as ProtoSubscription,
     SubscriptionStatus as ProtoStatus, subscription_service_server::SubscriptionService,
 };
 use mainstay_proto::errors::v1::PaymentDeclined;
 use mainstay_rpc::{Context, ErrorReason, Problem, Violations, open};
 use mainstay_runtime::clock::Clock;
-use mainstay_types::{ClientId, PlanId, SubscriptionId};
+use mainstay_types::{ClientId, PlanId, SubscriptionId, Tenant};
 use prost::Message;
 use tonic::{Request, Response, Status as RpcStatus, metadata::MetadataValue};
 
-use super::{Desk, Start, Status, Subscribe, Subscription};
+use super::{Desk, Start, Status, Subscribe, Subscription, SubscriptionError, change};
+use crate::coupon;
 use crate::history::By;
 use crate::repeat::Repeat;
-use crate::saga::Refusal;
+use crate::saga::change_subscription::Change;
+use crate::saga::{Refusal, Standing};
 use crate::wire::{
     database_problem, id_field, interval, money, page_problem, read_currency, read_interval,
     timestamp,
@@ -57,28 +62,68 @@ impl SubscriptionService for SubscriptionRpc {
         let tenant = ctx.tenant();
         let until = patience(&ctx);
         let started = super::start(&self.desk, &ctx, &by, tenant, command, &repeat, until).await;
-        match started.map_err(Problem::from)? {
-            Start::Before(answer) => decoded(&answer),
-            Start::Stands(_, standing) if standing.at_rest && standing.refusal.is_some() => {
-                // The refusal stands in the log for good: a repeat is told the same.
-                Err(standing
-                    .refusal
-                    .map_or_else(|| Problem::not_found("saga"), refused)
-                    .into())
+        self.told(started, tenant, &by, &repeat).await
+    }
+
+    async fn cancel_subscription(
+        &self,
+        request: Request<CancelSubscriptionRequest>,
+    ) -> Result<Response<ProtoSubscription>, RpcStatus> {
+        let (ctx, request) = open(request)?;
+        let change = match request.when.map(CancelWhen::try_from) {
+            Some(Ok(CancelWhen::Now)) => Change::CancelNow,
+            Some(Ok(CancelWhen::PeriodEnd)) => Change::CancelAtPeriodEnd,
+            _ => {
+                let message = "must be `now` or `period_end`";
+                return Err(Problem::invalid(Vec::new())
+                    .violation("when", message)
+                    .into());
             }
-            Start::Stands(subscription, standing) if standing.completed => {
-                let answer = proto(tenant.client, &subscription).encode_to_vec();
-                self.keep(&by, &repeat, answer).await
-            }
-            Start::Stands(subscription, _) => {
-                let mut response = Response::new(proto(tenant.client, &subscription));
-                let accepted = MetadataValue::from_static("1");
-                response
-                    .metadata_mut()
-                    .insert("x-mainstay-accepted", accepted);
-                Ok(response)
-            }
-        }
+        };
+        self.change(&ctx, &request.subscription_id, change).await
+    }
+
+    async fn pause_subscription(
+        &self,
+        request: Request<PauseSubscriptionRequest>,
+    ) -> Result<Response<ProtoSubscription>, RpcStatus> {
+        let (ctx, request) = open(request)?;
+        let resumes_at = request
+            .resumes_at
+            .and_then(|at| DateTime::from_timestamp(at.seconds, 0));
+        let change = Change::Pause { resumes_at };
+        self.change(&ctx, &request.subscription_id, change).await
+    }
+
+    async fn resume_subscription(
+        &self,
+        request: Request<ResumeSubscriptionRequest>,
+    ) -> Result<Response<ProtoSubscription>, RpcStatus> {
+        let (ctx, request) = open(request)?;
+        self.change(&ctx, &request.subscription_id, Change::Resume)
+            .await
+    }
+
+    async fn reactivate_subscription(
+        &self,
+        request: Request<ReactivateSubscriptionRequest>,
+    ) -> Result<Response<ProtoSubscription>, RpcStatus> {
+        let (ctx, request) = open(request)?;
+        self.change(&ctx, &request.subscription_id, Change::Reactivate)
+            .await
+    }
+
+    async fn confirm_payment_intent(
+        &self,
+        request: Request<ConfirmPaymentIntentRequest>,
+    ) -> Result<Response<ProtoSubscription>, RpcStatus> {
+        let (ctx, request) = open(request)?;
+        let (by, tenant) = (By::of(&ctx, self.clock.now()), ctx.tenant());
+        let until = patience(&ctx);
+        let went = change::confirm_payment(&self.desk, tenant, &request.payment_intent_id, until);
+        // No key: a second confirmation finds the payment as the first one left it.
+        let repeat = Repeat::none(&ctx);
+        self.told(went.await, tenant, &by, &repeat).await
     }
 
     async fn get_subscription(
@@ -119,6 +164,54 @@ impl SubscriptionService for SubscriptionRpc {
 }
 
 impl SubscriptionRpc {
+    async fn change(
+        &self,
+        ctx: &Context,
+        id: &str,
+        change: Change,
+    ) -> Result<Response<ProtoSubscription>, RpcStatus> {
+        let id: SubscriptionId = id_field("subscription_id", id)?;
+        let (by, tenant) = (By::of(ctx, self.clock.now()), ctx.tenant());
+        let repeat = Repeat::of(ctx, &(id.to_string(), change));
+        let until = patience(ctx);
+        let changed = change::change(&self.desk, &by, tenant, id, change, &repeat, until).await;
+        self.told(changed, tenant, &by, &repeat).await
+    }
+
+    /// The answer to whatever a saga carries out: as it ended, or as it stands with 202 while it goes on.
+    async fn told(
+        &self,
+        started: Result<Start, SubscriptionError>,
+        tenant: Tenant,
+        by: &By,
+        repeat: &Repeat,
+    ) -> Result<Response<ProtoSubscription>, RpcStatus> {
+        match started.map_err(Problem::from)? {
+            Start::Before(answer) => decoded(&answer),
+            // The refusal stands in the log for good: a repeat is told the same.
+            Start::Stands(
+                _,
+                Standing {
+                    at_rest: true,
+                    refusal: Some(refusal),
+                    ..
+                },
+            ) => Err(refused(refusal).into()),
+            Start::Stands(subscription, standing) if standing.completed => {
+                let answer = proto(tenant.client, &subscription).encode_to_vec();
+                self.keep(by, repeat, answer).await
+            }
+            Start::Stands(subscription, _) => {
+                let mut response = Response::new(proto(tenant.client, &subscription));
+                let accepted = MetadataValue::from_static("1");
+                response
+                    .metadata_mut()
+                    .insert("x-mainstay-accepted", accepted);
+                Ok(response)
+            }
+        }
+    }
+
     /// Keeps the first answer, and answers with the one that is kept: all repeats say the same, whatever has happened to
     /// the subscription since.
     async fn keep(
@@ -156,7 +249,7 @@ fn decoded(answer: &[u8]) -> Result<Response<ProtoSubscription>, RpcStatus> {
 }
 
 /// Until when to wait: a few seconds, less when the caller has less.
-fn patience(ctx: &Context) -> Instant {
+pub(crate) fn patience(ctx: &Context) -> Instant {
     Instant::now() + PATIENCE.min(ctx.remaining().saturating_sub(RESERVE))
 }
 
@@ -171,7 +264,7 @@ fn command(request: CreateSubscriptionRequest) -> Result<Subscribe, Problem> {
             plan,
             currency,
             interval,
-            coupon_code: request.coupon_code,
+            coupon_code: request.coupon_code.map(|code| coupon::rules::folded(&code)),
             payment_method: request.payment_method_id,
         }),
         _ => Err(faults
@@ -182,7 +275,7 @@ fn command(request: CreateSubscriptionRequest) -> Result<Subscribe, Problem> {
 }
 
 /// What a saga refused, told to its caller.
-fn refused(refusal: Refusal) -> Problem {
+pub(crate) fn refused(refusal: Refusal) -> Problem {
     let reason = refusal.reason();
     let problem = Problem::new(reason, refusal.detail);
     match reason {
@@ -205,6 +298,7 @@ fn proto(client: ClientId, subscription: &Subscription) -> ProtoSubscription {
         Status::IncompleteExpired => ProtoStatus::IncompleteExpired,
         Status::Failed => ProtoStatus::Failed,
     };
+    let (discount, currency) = (subscription.discount.as_ref(), subscription.price.currency);
     ProtoSubscription {
         id: Some(subscription.id.to_string()),
         client_id: Some(client.to_string()),
@@ -223,5 +317,21 @@ fn proto(client: ClientId, subscription: &Subscription) -> ProtoSubscription {
         canceled_at: subscription.canceled_at.map(timestamp),
         created_at: Some(timestamp(subscription.created_at)),
         updated_at: Some(timestamp(subscription.updated_at)),
+        cancel_at_period_end: Some(subscription.cancel_at_period_end),
+        resumes_at: subscription.resumes_at.map(timestamp),
+        grace_ends_at: subscription.grace_ends_at.map(timestamp),
+        payer_action: payer_action(subscription),
+        change_saga_id: subscription.change_saga_id.map(|saga| saga.to_string()),
+        coupon_code: discount.map(|discount| discount.held.code.clone()),
+        discount: discount.map(|discount| coupon::rpc::discount(discount, currency)),
     }
+}
+
+/// Only while there is something to do.
+fn payer_action(subscription: &Subscription) -> Option<ProtoPayerAction> {
+    let action = subscription.payer_action.as_ref()?;
+    (subscription.status == Status::Incomplete).then(|| ProtoPayerAction {
+        payment_intent_id: Some(action.payment_intent.clone()),
+        client_secret: action.client_secret.clone(),
+    })
 }

@@ -1,7 +1,7 @@
 //! What a subscription's status means, and what a reading of Stripe's object makes of ours.
 //! Deliberately absent: time of events. State comes from the object as it stands; what has ended does not come back.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Status, Subscription};
 use crate::stripe::object::Reading;
@@ -19,19 +19,54 @@ impl Status {
             Status::Canceled | Status::IncompleteExpired | Status::Failed => false,
         }
     }
+}
 
-    /// Whether the client may use what the plan grants. While a renewal is being retried it may.
-    pub const fn grants(self) -> bool {
-        match self {
-            Status::Trialing | Status::Active | Status::PastDue => true,
-            Status::Incomplete
-            | Status::Unpaid
-            | Status::Paused
-            | Status::Canceled
-            | Status::IncompleteExpired
-            | Status::Failed => false,
+/// How long a subscription that is past due grants what was sold all the same: within it Stripe tries the payment again.
+pub(crate) const GRACE: TimeDelta = TimeDelta::days(7);
+
+/// What a client is to those who serve it, by its subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientStanding {
+    /// Nothing was sold yet.
+    Prospect,
+    /// Served.
+    Served,
+    /// Served although a payment is missing, for a while.
+    InGrace,
+    /// Not served until it is paid or resumed; everything is kept.
+    Withheld,
+    /// It has ended.
+    Ended,
+}
+
+/// What a status means (BIL-17).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// What the client is to those who serve it.
+    pub client: ClientStanding,
+    /// Whether it may use what the plan grants.
+    pub grants: bool,
+}
+
+/// The one table from a subscription's status to what its client may use. Changes that Stripe reports and changes that we
+/// make end in the same steps, which read it here.
+pub(crate) fn standing(subscription: &Subscription, now: DateTime<Utc>) -> Standing {
+    use ClientStanding::{Ended, InGrace, Prospect, Served, Withheld};
+    let (client, grants) = match subscription.status {
+        Status::Incomplete => (Prospect, false),
+        Status::Trialing => (Served, true),
+        Status::Active => (Served, true),
+        Status::PastDue if subscription.grace_ends_at.is_none_or(|end| now < end) => {
+            (InGrace, true)
         }
-    }
+        Status::PastDue => (Withheld, false),
+        Status::Unpaid => (Withheld, false),
+        Status::Paused => (Withheld, false),
+        Status::Canceled => (Ended, false),
+        Status::IncompleteExpired => (Ended, false),
+        Status::Failed => (Prospect, false),
+    };
+    Standing { client, grants }
 }
 
 /// What of a subscription identity must know; when it changes, identity is told.
@@ -68,11 +103,11 @@ pub(crate) fn status_of(stripe: &str) -> Option<Status> {
 ///
 /// While it is incomplete its saga alone decides: it reads Stripe's object itself before it goes on.
 /// ```
-pub(crate) fn read(before: &Subscription, reading: &Reading) -> Subscription {
+pub(crate) fn read(before: &Subscription, reading: &Reading, now: DateTime<Utc>) -> Subscription {
     if !before.status.is_live() {
         return before.clone();
     }
-    let seen = status_of(&reading.status).unwrap_or(before.status);
+    let seen = seen(reading).unwrap_or(before.status);
     let status = match before.status {
         Status::Incomplete => Status::Incomplete,
         _ if seen == Status::Incomplete => before.status,
@@ -84,12 +119,27 @@ pub(crate) fn read(before: &Subscription, reading: &Reading) -> Subscription {
         current_period_start_at: reading.period_start.or(before.current_period_start_at),
         current_period_end_at: reading.period_end.or(before.current_period_end_at),
         trial_end_at: reading.trial_end.or(before.trial_end_at),
-        canceled_at: if ended {
+        canceled_at: if ended || reading.cancel_at_period_end {
             reading.canceled_at.or(before.canceled_at)
         } else {
-            before.canceled_at
+            None
         },
+        cancel_at_period_end: reading.cancel_at_period_end && !ended,
+        resumes_at: reading.resumes_at.filter(|_| status == Status::Paused),
+        // From the first failure on; a second one does not lengthen it.
+        grace_ends_at: (status == Status::PastDue)
+            .then(|| before.grace_ends_at.unwrap_or(now + GRACE)),
         ..before.clone()
+    }
+}
+
+/// Our word for what Stripe shows. Collection that is paused is a pause, whatever the status beside it says.
+fn seen(reading: &Reading) -> Option<Status> {
+    match status_of(&reading.status)? {
+        status if reading.paused && status.is_live() && status != Status::Incomplete => {
+            Some(Status::Paused)
+        }
+        status => Some(status),
     }
 }
 
@@ -103,7 +153,7 @@ pub(crate) fn paid(before: &Subscription, period_end: Option<DateTime<Utc>>) -> 
 
 /// Whether Stripe's object, as read after payment, makes the subscription active.
 pub(crate) fn activation(reading: &Reading) -> Option<Status> {
-    match status_of(&reading.status)? {
+    match seen(reading)? {
         status @ (Status::Active | Status::Trialing) => Some(status),
         _ => None,
     }
@@ -134,11 +184,19 @@ mod tests {
             trial_end_at: None,
             paid_through_at: None,
             canceled_at: None,
+            cancel_at_period_end: false,
+            resumes_at: None,
+            grace_ends_at: None,
+            trial_days: 0,
+            payer_action: None,
+            cancel_requested_at: None,
+            change_saga_id: None,
             entitlement_version: 1,
             sequence: 1,
             provider_revision: 0,
             created_at: at(0),
             updated_at: at(0),
+            discount: None,
         }
     }
 
@@ -149,6 +207,9 @@ mod tests {
             period_end: Some(at(200)),
             trial_end: None,
             canceled_at: Some(at(150)),
+            cancel_at_period_end: false,
+            paused: false,
+            resumes_at: None,
         }
     }
 
@@ -163,7 +224,7 @@ mod tests {
             ("a_word_of_next_year", Status::Active),
             ("incomplete", Status::Active),
         ] {
-            let after = read(&subscription(Status::Active), &reading(stripe));
+            let after = read(&subscription(Status::Active), &reading(stripe), at(1_000));
             assert_eq!(after.status, expected, "{stripe}");
             assert_eq!(after.current_period_end_at, Some(at(200)));
             assert_eq!(after.canceled_at.is_some(), expected == Status::Canceled);
@@ -174,7 +235,7 @@ mod tests {
     fn what_has_ended_does_not_come_back() {
         for ended in [Status::Canceled, Status::IncompleteExpired, Status::Failed] {
             let before = subscription(ended);
-            assert_eq!(read(&before, &reading("active")), before);
+            assert_eq!(read(&before, &reading("active"), at(1_000)), before);
         }
     }
 
@@ -182,7 +243,7 @@ mod tests {
     fn while_it_is_incomplete_its_saga_alone_decides() {
         let before = subscription(Status::Incomplete);
         for stripe in ["active", "trialing", "canceled", "incomplete_expired"] {
-            let after = read(&before, &reading(stripe));
+            let after = read(&before, &reading(stripe), at(1_000));
             assert_eq!(after.status, Status::Incomplete, "{stripe}");
             assert_eq!(after.current_period_end_at, Some(at(200)));
         }
@@ -197,9 +258,69 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_is_a_pause_whatever_the_status_beside_it() {
+        let paused = Reading {
+            paused: true,
+            resumes_at: Some(at(900)),
+            ..reading("active")
+        };
+        let after = read(&subscription(Status::Active), &paused, at(1_000));
+        assert_eq!(
+            (after.status, after.resumes_at),
+            (Status::Paused, Some(at(900)))
+        );
+        let resumed = read(&after, &reading("active"), at(1_000));
+        assert_eq!((resumed.status, resumed.resumes_at), (Status::Active, None));
+        let ended = Reading {
+            status: "canceled".into(),
+            ..paused
+        };
+        let after = read(&subscription(Status::Active), &ended, at(1_000));
+        assert_eq!(after.status, Status::Canceled);
+    }
+
+    #[test]
+    fn grace_counts_from_the_first_failure_and_then_nothing_is_granted() {
+        let first = read(
+            &subscription(Status::Active),
+            &reading("past_due"),
+            at(1_000),
+        );
+        let end = at(1_000) + GRACE;
+        assert_eq!(first.grace_ends_at, Some(end));
+        let second = read(&first, &reading("past_due"), at(5_000));
+        assert_eq!(second.grace_ends_at, Some(end));
+        assert!(standing(&second, at(5_000)).grants);
+        assert_eq!(standing(&second, end).client, ClientStanding::Withheld);
+        assert!(!standing(&second, end).grants);
+        let paid = read(&second, &reading("active"), at(6_000));
+        assert_eq!(paid.grace_ends_at, None);
+    }
+
+    #[test]
+    fn ending_with_the_period_is_shown_and_can_be_taken_back() {
+        let ending = Reading {
+            cancel_at_period_end: true,
+            ..reading("active")
+        };
+        let after = read(&subscription(Status::Active), &ending, at(1_000));
+        assert!(after.cancel_at_period_end && after.canceled_at.is_some());
+        let back = read(&after, &reading("active"), at(1_000));
+        assert!(!back.cancel_at_period_end && back.canceled_at.is_none());
+    }
+
+    #[test]
     fn whoever_is_granted_something_is_live() {
         for status in Status::ALL {
-            assert!(!status.grants() || status.is_live(), "{status:?}");
+            let standing = standing(&subscription(status), at(0));
+            assert!(!standing.grants || status.is_live(), "{status:?}");
+            assert_eq!(
+                standing.grants,
+                matches!(
+                    standing.client,
+                    ClientStanding::Served | ClientStanding::InGrace
+                )
+            );
             assert_eq!(Status::from_text(status.as_str()), status);
         }
     }

@@ -1,14 +1,22 @@
 //! The queries of subscriptions and of the account that all of a client's billing hangs on.
 //! Deliberately absent: a status change that does not also take the next sequence; events are ordered by it.
 
+mod trial;
+
 use chrono::{DateTime, Utc};
 use mainstay_db::Result;
-use mainstay_types::{Currency, Interval, Money, PlanId, SagaId, SubscriptionId, Tenant};
+use mainstay_types::{CouponId, Currency, Interval, Money, PlanId, SagaId, SubscriptionId, Tenant};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use sqlx::PgConnection;
+use sqlx::{PgConnection, types::Json};
+use uuid::Uuid;
 
-use super::{Status, Subscription};
+use super::{PayerAction, Status, Subscription};
+use crate::coupon;
+use crate::coupon::redemption::{Discount, Held};
 use crate::saga::start_subscription::StartSubscription;
+
+pub(crate) use trial::{claim_trial, had_subscription, note_trial, release_trial};
 
 struct Row {
     id: SubscriptionId,
@@ -26,11 +34,48 @@ struct Row {
     trial_end_at: Option<DateTime<Utc>>,
     paid_through_at: Option<DateTime<Utc>>,
     canceled_at: Option<DateTime<Utc>>,
+    cancel_at_period_end: bool,
+    resumes_at: Option<DateTime<Utc>>,
+    grace_ends_at: Option<DateTime<Utc>>,
+    trial_days: i32,
+    payment_intent_id: Option<String>,
+    payment_client_secret: Option<String>,
+    cancel_requested_at: Option<DateTime<Utc>>,
+    change_saga_id: Option<SagaId>,
     entitlement_version: i64,
     sequence: i64,
     provider_revision: i64,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
+    discount: Option<Json<DiscountRow>>,
+}
+
+/// The coupon that the subscription holds, as the database gathers it.
+#[derive(Debug, Deserialize)]
+struct DiscountRow {
+    coupon: Uuid,
+    code: String,
+    percent_off_bp: Option<i32>,
+    amount_off_minor: Option<i64>,
+    currency: Option<String>,
+    duration: String,
+    duration_in_months: Option<i32>,
+    first_minor: i64,
+}
+
+impl From<DiscountRow> for Discount {
+    fn from(row: DiscountRow) -> Discount {
+        let currency = row.currency.as_deref();
+        Discount {
+            held: Held {
+                coupon: CouponId::from_uuid(row.coupon),
+                code: row.code,
+                off: coupon::sql::off(row.percent_off_bp, row.amount_off_minor, currency),
+                duration: coupon::sql::duration(&row.duration, row.duration_in_months),
+            },
+            first_minor: row.first_minor,
+        }
+    }
 }
 
 impl From<Row> for Subscription {
@@ -54,11 +99,22 @@ impl From<Row> for Subscription {
             trial_end_at: row.trial_end_at,
             paid_through_at: row.paid_through_at,
             canceled_at: row.canceled_at,
+            cancel_at_period_end: row.cancel_at_period_end,
+            resumes_at: row.resumes_at,
+            grace_ends_at: row.grace_ends_at,
+            trial_days: row.trial_days,
+            payer_action: row.payment_intent_id.map(|payment_intent| PayerAction {
+                payment_intent,
+                client_secret: row.payment_client_secret,
+            }),
+            cancel_requested_at: row.cancel_requested_at,
+            change_saga_id: row.change_saga_id,
             entitlement_version: row.entitlement_version,
             sequence: row.sequence,
             provider_revision: row.provider_revision,
             created_at: row.created_at,
             updated_at: row.updated_at,
+            discount: row.discount.map(|discount| discount.0.into()),
         }
     }
 }
@@ -106,8 +162,17 @@ async fn select(
         r#"
         select id as "id: SubscriptionId", plan_id as "plan_id: PlanId", plan_version, currency, "interval", amount_minor,
           status, failure_reason, saga_id as "saga_id: SagaId", stripe_subscription_id, current_period_start_at,
-          current_period_end_at, trial_end_at, paid_through_at, canceled_at, entitlement_version, sequence,
-          provider_revision, created_at, updated_at
+          current_period_end_at, trial_end_at, paid_through_at, canceled_at, cancel_at_period_end,
+          resumes_at, grace_ends_at, trial_days, payment_intent_id, payment_client_secret, cancel_requested_at,
+          change_saga_id as "change_saga_id: SagaId", entitlement_version, sequence, provider_revision, created_at,
+          updated_at,
+          (select jsonb_build_object('coupon', c.id, 'code', c.code, 'percent_off_bp', c.percent_off_bp,
+                                     'amount_off_minor', c.amount_off_minor, 'currency', c.currency, 'duration', c.duration,
+                                     'duration_in_months', c.duration_in_months, 'first_minor', r.discount_minor)
+           from coupon_redemption r
+           join coupon c on c.agency_id = r.agency_id and c.id = r.coupon_id
+           where r.tenant_id = subscription.tenant_id and r.subscription_id = subscription.id
+             and r.state <> 'released') as "discount: Json<DiscountRow>"
         from subscription
         where tenant_id = $1 and ($2::uuid is null or id = $2) and ($3::uuid is null or saga_id = $3)
           and ($4::uuid is null or id < $4)
@@ -126,7 +191,7 @@ async fn select(
 }
 
 /// The subscription in the client's one place.
-pub(super) async fn find_live(
+pub(crate) async fn find_live(
     conn: &mut PgConnection,
     tenant: Tenant,
 ) -> Result<Option<SubscriptionId>> {
@@ -143,7 +208,7 @@ pub(super) async fn find_live(
 }
 
 /// Makes the client's account if this is its first dealing with billing.
-pub(super) async fn ensure_account(conn: &mut PgConnection, tenant: Tenant) -> Result<()> {
+pub(crate) async fn ensure_account(conn: &mut PgConnection, tenant: Tenant) -> Result<()> {
     sqlx::query!(
         "insert into billing_account (agency_id, tenant_id) values ($1, $2) on conflict (tenant_id) do nothing",
         tenant.agency.uuid(),
@@ -179,6 +244,17 @@ pub(crate) async fn lock_account(conn: &mut PgConnection, tenant: Tenant) -> Res
     Ok(())
 }
 
+/// The place of the next event about the account as a whole. Under its lock.
+pub(crate) async fn next_account_sequence(conn: &mut PgConnection, tenant: Tenant) -> Result<i64> {
+    let row = sqlx::query!(
+        "update billing_account set sequence = sequence + 1 where tenant_id = $1 returning sequence",
+        tenant.client.uuid()
+    )
+    .fetch_one(conn)
+    .await?;
+    Ok(row.sequence)
+}
+
 /// Notes the client's customer at Stripe; the first one stands. Gives the one that stands.
 pub(crate) async fn note_customer(
     conn: &mut PgConnection,
@@ -197,6 +273,49 @@ pub(crate) async fn note_customer(
     .await?;
     note_object(conn, tenant, &row.stripe_customer_id, None).await?;
     Ok(row.stripe_customer_id)
+}
+
+/// Stripe's customer is gone: the next sale makes a new one. True when it was the one that stood.
+pub(crate) async fn forget_customer(
+    conn: &mut PgConnection,
+    tenant: Tenant,
+    stripe_customer: &str,
+) -> Result<bool> {
+    let forgotten = sqlx::query!(
+        r#"
+        update billing_account set stripe_customer_id = null, default_payment_method_id = null, delinquent = false
+        where tenant_id = $1 and stripe_customer_id = $2
+        "#,
+        tenant.client.uuid(),
+        stripe_customer
+    )
+    .execute(conn)
+    .await?;
+    Ok(forgotten.rows_affected() == 1)
+}
+
+/// Takes over how the client's customer stands with Stripe.
+pub(crate) async fn note_standing(
+    conn: &mut PgConnection,
+    tenant: Tenant,
+    stripe_customer: &str,
+    delinquent: bool,
+    default_payment_method: Option<&str>,
+) -> Result<()> {
+    sqlx::query!(
+        r#"
+        update billing_account set delinquent = $3, default_payment_method_id = $4
+        where tenant_id = $1 and stripe_customer_id = $2
+          and (delinquent, default_payment_method_id) is distinct from ($3, $4)
+        "#,
+        tenant.client.uuid(),
+        stripe_customer,
+        delinquent,
+        default_payment_method
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }
 
 /// Notes whose an object at Stripe is.
@@ -293,6 +412,8 @@ pub(crate) async fn apply(
         )
         update subscription set status = $3, failure_reason = $4, current_period_start_at = $5,
           current_period_end_at = $6, trial_end_at = $7, paid_through_at = $8, canceled_at = $9, updated_at = $10,
+          cancel_at_period_end = $12, resumes_at = $13, grace_ends_at = $14, payment_intent_id = $15,
+          payment_client_secret = $16, cancel_requested_at = $17, change_saga_id = $18,
           sequence = sequence + 1,
           entitlement_version = coalesce((select a.entitlement_version from account a), subscription.entitlement_version)
         where tenant_id = $1 and id = $2
@@ -308,7 +429,14 @@ pub(crate) async fn apply(
         changed.paid_through_at,
         changed.canceled_at,
         now,
-        entitling
+        entitling,
+        changed.cancel_at_period_end,
+        changed.resumes_at,
+        changed.grace_ends_at,
+        changed.payer_action.as_ref().map(|action| action.payment_intent.as_str()),
+        changed.payer_action.as_ref().and_then(|action| action.client_secret.as_deref()),
+        changed.cancel_requested_at,
+        changed.change_saga_id.map(SagaId::uuid),
     )
     .fetch_one(conn)
     .await?;
@@ -340,4 +468,83 @@ pub(crate) async fn count_reading(
     .execute(conn)
     .await?;
     Ok(counted.rows_affected() == 1)
+}
+
+/// The subscription whose first payment is this one.
+pub(crate) async fn find_by_payment(
+    conn: &mut PgConnection,
+    tenant: Tenant,
+    payment_intent: &str,
+) -> Result<Option<SubscriptionId>> {
+    let row = sqlx::query!(
+        r#"
+        select id as "id: SubscriptionId" from subscription where tenant_id = $1 and payment_intent_id = $2
+        order by id desc limit 1
+        "#,
+        tenant.client.uuid(),
+        payment_intent
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| row.id))
+}
+
+/// Takes hold of a subscription for the one saga that changes it. Under the account's lock.
+pub(crate) async fn hold(
+    conn: &mut PgConnection,
+    tenant: Tenant,
+    id: SubscriptionId,
+    saga: SagaId,
+) -> Result<()> {
+    sqlx::query!(
+        "update subscription set change_saga_id = $3 where tenant_id = $1 and id = $2",
+        tenant.client.uuid(),
+        id.uuid(),
+        saga.uuid()
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Lets go of it, if this saga holds it.
+pub(crate) async fn let_go(
+    conn: &mut PgConnection,
+    tenant: Tenant,
+    id: SubscriptionId,
+    saga: SagaId,
+) -> Result<()> {
+    sqlx::query!(
+        r#"
+        update subscription set change_saga_id = null
+        where tenant_id = $1 and id = $2 and change_saga_id = $3
+        "#,
+        tenant.client.uuid(),
+        id.uuid(),
+        saga.uuid()
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Notes that a subscription which is not paid yet is not wanted any more.
+pub(crate) async fn request_cancel(
+    conn: &mut PgConnection,
+    tenant: Tenant,
+    id: SubscriptionId,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    sqlx::query!(
+        r#"
+        update subscription set cancel_requested_at = coalesce(cancel_requested_at, $3)
+        where tenant_id = $1 and id = $2 and status = 'incomplete'
+        "#,
+        tenant.client.uuid(),
+        id.uuid(),
+        now
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
 }

@@ -85,12 +85,15 @@ async fn events_thrice_and_shuffled_have_each_effect_once() {
         outcomes.filter(|outcome| *outcome == wanted).count()
     };
     assert_eq!(count(StripeEventOutcome::Retry), 0);
-    assert_eq!(count(StripeEventOutcome::Duplicate), events.len() * 2);
-    assert!(
-        count(StripeEventOutcome::Applied) >= 3,
-        "created, updated, paid"
-    );
-    assert!(count(StripeEventOutcome::Ignored) > 0, "kept and counted");
+    // More where the recovery of lost events was faster than a delivery.
+    assert!(count(StripeEventOutcome::Duplicate) >= events.len() * 2);
+    let noted = async |outcome: &str| {
+        let sql =
+            format!("select count(*) from billing.stripe_event_inbox where outcome = '{outcome}'");
+        stage.database.count(&sql).await
+    };
+    assert!(noted("applied").await >= 3, "created, updated, paid");
+    assert!(noted("ignored").await > 0, "kept and counted");
 
     let client = stage.client.to_string();
     stage

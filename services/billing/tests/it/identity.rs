@@ -4,13 +4,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use mainstay_proto::identity::v1::client_directory_service_server::ClientDirectoryService;
+use mainstay_proto::identity::v1::client_offboarding_service_server::ClientOffboardingService;
+use mainstay_proto::identity::v1::client_onboarding_service_server::ClientOnboardingService;
 use mainstay_proto::identity::v1::entitlement_service_server::EntitlementService;
 use mainstay_proto::identity::v1::{
-    CheckEntitlementsRequest, CheckEntitlementsResponse, Client, ClientEntitlements, ClientState,
+    CancelClientRequest, CancelClientResponse, CheckEntitlementsRequest, CheckEntitlementsResponse,
+    Client, ClientEntitlements, ClientState, EnsureClientRequest, EnsureClientResponse,
     GetEntitlementsRequest, LookupClientRequest, LookupClientResponse, PutEntitlementsRequest,
     PutEntitlementsResponse,
 };
 use mainstay_rpc::{ErrorReason, Problem, ServiceName, open};
+use mainstay_types::ClientId;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
@@ -18,6 +22,8 @@ use tonic::{Request, Response, Status};
 #[derive(Default)]
 struct Known {
     clients: HashMap<String, Client>,
+    /// Clients by what they began with.
+    origins: HashMap<String, String>,
     stored: HashMap<String, PutEntitlementsRequest>,
     fences: HashMap<String, i64>,
     puts: u32,
@@ -63,6 +69,14 @@ impl Identity {
         });
     }
 
+    /// Whether the client is canceled.
+    pub fn is_canceled(&self, client_id: &str) -> bool {
+        self.know(|known| {
+            let client = known.clients.get(client_id).expect("it stands");
+            client.state() == ClientState::Canceled
+        })
+    }
+
     /// The next writes are refused so, one each.
     pub fn refuse_puts(&self, problems: impl IntoIterator<Item = Problem>) {
         self.know(|known| known.refuse_puts.extend(problems));
@@ -77,6 +91,11 @@ impl Identity {
     /// What stands for a client.
     pub fn stored(&self, client_id: &str) -> Option<PutEntitlementsRequest> {
         self.know(|known| known.stored.get(client_id).cloned())
+    }
+
+    /// The clients that began outside: what with, and the id.
+    pub fn onboarded(&self) -> Vec<(String, String)> {
+        self.know(|known| known.origins.clone().into_iter().collect())
     }
 
     /// How many writes were taken.
@@ -125,6 +144,48 @@ impl ClientDirectoryService for Identity {
 }
 
 #[tonic::async_trait]
+impl ClientOnboardingService for Identity {
+    async fn ensure_client(
+        &self,
+        request: Request<EnsureClientRequest>,
+    ) -> Result<Response<EnsureClientResponse>, Status> {
+        let (_, request) = open(request)?;
+        let (id, created) = self.know(|known| match known.origins.get(&request.origin) {
+            Some(id) => (id.clone(), false),
+            None => {
+                let id = ClientId::generate().to_string();
+                known.origins.insert(request.origin.clone(), id.clone());
+                (id, true)
+            }
+        });
+        if created {
+            self.add(&id);
+        }
+        let client = self.know(|known| known.clients.get(&id).cloned());
+        Ok(Response::new(EnsureClientResponse { client, created }))
+    }
+}
+
+#[tonic::async_trait]
+impl ClientOffboardingService for Identity {
+    async fn cancel_client(
+        &self,
+        request: Request<CancelClientRequest>,
+    ) -> Result<Response<CancelClientResponse>, Status> {
+        let (_, request) = open(request)?;
+        let client = self.know(|known| {
+            let client = known.clients.get_mut(&request.client_id)?;
+            client.state = Some(ClientState::Canceled.into());
+            Some(client.clone())
+        });
+        let client = client.ok_or_else(|| Problem::not_found("client"))?;
+        Ok(Response::new(CancelClientResponse {
+            client: Some(client),
+        }))
+    }
+}
+
+#[tonic::async_trait]
 impl EntitlementService for Identity {
     async fn get_entitlements(
         &self,
@@ -167,7 +228,8 @@ impl EntitlementService for Identity {
             known.puts += 1;
             let before = known.stored.get(&request.client_id);
             let stored = before.map_or(0, |stored| stored.version);
-            let applied = request.version > stored;
+            // An undo takes back what its own step wrote, and nothing newer.
+            let applied = request.version > stored || (request.undo && request.version == stored);
             let version = request.version.max(stored);
             if applied {
                 known.stored.insert(request.client_id.clone(), request);

@@ -1,24 +1,39 @@
 //! The stage: billing between a gateway that the test plays, an identity that follows a script, and simulated Stripe.
 
+#[path = "stage/sagas.rs"]
+mod sagas;
+#[path = "stage/stripe.rs"]
+mod stripe;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mainstay_billing::saga::prover::Sabotage;
 use mainstay_billing::saga::{Engine, EngineLimits, Standing};
+use mainstay_billing::stripe::StripeGateway;
+use mainstay_billing::stripe_events::Intake;
 use mainstay_billing::{Settings, coordinator};
+use mainstay_proto::billing::v1::dispute_service_client::DisputeServiceClient;
 use mainstay_proto::billing::v1::invoice_service_client::InvoiceServiceClient;
+use mainstay_proto::billing::v1::offboarding_service_client::OffboardingServiceClient;
+use mainstay_proto::billing::v1::payment_service_client::PaymentServiceClient;
 use mainstay_proto::billing::v1::plan_service_client::PlanServiceClient;
+use mainstay_proto::billing::v1::reconciliation_service_client::ReconciliationServiceClient;
 use mainstay_proto::billing::v1::saga_service_client::SagaServiceClient;
-use mainstay_proto::billing::v1::stripe_event_service_client::StripeEventServiceClient;
 use mainstay_proto::billing::v1::subscription_service_client::SubscriptionServiceClient;
 use mainstay_proto::billing::v1::{
-    CreatePlanRequest, CreateSubscriptionRequest, GetSagaRequest, GetSubscriptionRequest,
-    HandleStripeEventRequest, HandleStripeEventResponse, Interval, Plan, PlanPrice, Saga,
-    Subscription,
+    CreatePlanRequest, CreateSubscriptionRequest, GetSagaRequest, GetSubscriptionRequest, Interval,
+    Plan, PlanPrice, Saga, Subscription,
 };
 use mainstay_proto::common::v1::{Beyond, Entitlements, Limit};
 use mainstay_proto::identity::v1::client_directory_service_server::ClientDirectoryServiceServer;
+use mainstay_proto::identity::v1::client_offboarding_service_server::ClientOffboardingServiceServer;
+use mainstay_proto::identity::v1::client_onboarding_service_server::ClientOnboardingServiceServer;
 use mainstay_proto::identity::v1::entitlement_service_server::EntitlementServiceServer;
+use mainstay_proto::integrations::v1::sender_parking_service_server::SenderParkingServiceServer;
+use mainstay_proto::messaging::v1::client_closing_service_server::ClientClosingServiceServer;
+use mainstay_proto::messaging::v1::limit_service_server::LimitServiceServer;
 use mainstay_providers::stripe::StripeApi;
 use mainstay_rpc::{
     Actor, Channels, ClientDirectory, Grant, Limits, Problem, ServiceChannel, ServiceKey,
@@ -28,18 +43,21 @@ use mainstay_runtime::{Clock, Health, Shutdown, health};
 use mainstay_sandbox::{Sandbox, SandboxConfig};
 use mainstay_testkit::TestDatabase;
 use mainstay_types::{AgencyId, ApiKeyId, ClientId, SagaId};
-use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 
 use crate::identity::Identity;
+use crate::integrations::Integrations;
+use crate::messaging::Messaging;
 
 /// Everything on the stage.
 pub struct Stage {
     pub database: TestDatabase,
     pub identity: Identity,
+    pub messaging: Messaging,
+    pub integrations: Integrations,
     pub agency: AgencyId,
     pub client: ClientId,
     pub sandbox_url: String,
@@ -52,10 +70,13 @@ pub struct Stage {
 }
 
 /// What all processes of the stage share.
+#[derive(Clone)]
 struct House {
     keys: HashMap<ServiceName, Arc<ServiceKey>>,
     trusted: TrustedKeys,
     identity_url: String,
+    messaging_url: String,
+    integrations_url: String,
 }
 
 /// A billing process: killed, it ends between any two of its steps.
@@ -73,7 +94,7 @@ impl Drop for Process {
 }
 
 impl House {
-    fn build(identity_url: String) -> Self {
+    fn build(identity_url: String, messaging_url: String, integrations_url: String) -> Self {
         let keys: HashMap<_, _> = ServiceName::ALL
             .into_iter()
             .map(|service| (service, Arc::new(ServiceKey::generate(service))))
@@ -87,12 +108,16 @@ impl House {
             keys,
             trusted,
             identity_url,
+            messaging_url,
+            integrations_url,
         }
     }
 
     fn channels(&self, me: ServiceName, billing: &str) -> Channels {
         let addresses = [
             (ServiceName::Identity, self.identity_url.clone()),
+            (ServiceName::Messaging, self.messaging_url.clone()),
+            (ServiceName::Integrations, self.integrations_url.clone()),
             (ServiceName::Billing, billing.to_owned()),
         ];
         Channels::new(Arc::clone(&self.keys[&me]), addresses).expect("addresses are URLs")
@@ -140,11 +165,28 @@ impl Stage {
         tokio::spawn(sandbox.serve(listener, shutdown.triggered()));
 
         let (identity, listener) = (Identity::default(), listen().await);
-        let house = House::build(url(&listener));
+        let (messaging, messaging_listener) = (Messaging::default(), listen().await);
+        let (integrations, integrations_listener) = (Integrations::default(), listen().await);
+        let house = House::build(
+            url(&listener),
+            url(&messaging_listener),
+            url(&integrations_listener),
+        );
         let role = house.runtime(ServiceName::Identity, listener, &shutdown);
         role.health.set("script", health::Status::Healthy, "");
         let services = Routes::new(EntitlementServiceServer::new(identity.clone()))
-            .add_service(ClientDirectoryServiceServer::new(identity.clone()));
+            .add_service(ClientDirectoryServiceServer::new(identity.clone()))
+            .add_service(ClientOnboardingServiceServer::new(identity.clone()))
+            .add_service(ClientOffboardingServiceServer::new(identity.clone()));
+        tokio::spawn(mainstay_rpc::serve(role, Arc::new(AnyClient), services));
+        let role = house.runtime(ServiceName::Messaging, messaging_listener, &shutdown);
+        role.health.set("script", health::Status::Healthy, "");
+        let services = Routes::new(LimitServiceServer::new(messaging.clone()))
+            .add_service(ClientClosingServiceServer::new(messaging.clone()));
+        tokio::spawn(mainstay_rpc::serve(role, Arc::new(AnyClient), services));
+        let role = house.runtime(ServiceName::Integrations, integrations_listener, &shutdown);
+        role.health.set("script", health::Status::Healthy, "");
+        let services = Routes::new(SenderParkingServiceServer::new(integrations.clone()));
         tokio::spawn(mainstay_rpc::serve(role, Arc::new(AnyClient), services));
 
         let (agency, client) = (AgencyId::generate(), ClientId::generate());
@@ -170,6 +212,8 @@ impl Stage {
             waiter,
             database,
             identity,
+            messaging,
+            integrations,
             agency,
             client,
             sandbox_url,
@@ -187,6 +231,11 @@ impl Stage {
 
     /// Starts a billing process; one that ran before is killed.
     pub async fn start_billing(&mut self) {
+        self.start_sabotaged(EngineLimits::default(), None).await;
+    }
+
+    /// The same, with sagas that break as they are told.
+    pub async fn start_sabotaged(&mut self, limits: EngineLimits, sabotage: Option<Sabotage>) {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -198,15 +247,9 @@ impl Stage {
         let config = self.config();
         let stripe = self.stripe();
         let shutdown = Shutdown::new();
-        let (keys, trusted) = (self.house.keys.clone(), self.house.trusted.clone());
-        let identity_url = self.house.identity_url.clone();
+        let house = self.house.clone();
         let (ready, is_ready) = tokio::sync::oneshot::channel();
         runtime.spawn(async move {
-            let house = House {
-                keys,
-                trusted,
-                identity_url,
-            };
             let listener = TcpListener::from_std(listener).expect("a socket");
             let role = house.runtime(ServiceName::Billing, listener, &shutdown);
             let database = mainstay_db::Database::connect(&config)
@@ -214,7 +257,7 @@ impl Stage {
                 .expect("billing's roles");
             let _ = ready.send(());
             let settings = Settings { stripe };
-            mainstay_billing::serve(settings, database, role)
+            mainstay_billing::serve_sabotaged(settings, database, role, limits, sabotage)
                 .await
                 .expect("billing serves");
         });
@@ -248,6 +291,13 @@ impl Stage {
         StripeApi::new("billing", &base, &"sk_test_stage".into()).expect("an HTTP client")
     }
 
+    /// Another client of the agency.
+    pub fn another_client(&self) -> ClientId {
+        let client = ClientId::generate();
+        self.identity.add(&client.to_string());
+        client
+    }
+
     /// Another coordinator on the same database.
     pub async fn coordinator(&self) -> Engine {
         let database = mainstay_db::Database::connect(&self.config())
@@ -259,10 +309,13 @@ impl Stage {
         let channels = self.house.channels(ServiceName::Billing, &self.billing.url);
         let (clock, shutdown) = (Clock::system(0), Shutdown::new());
         let limits = EngineLimits::default();
-        coordinator(&settings, &database, &channels, clock, shutdown, limits)
+        coordinator(
+            &settings, &database, &channels, clock, shutdown, limits, None,
+        )
     }
 
-    fn gateway(&self) -> ServiceChannel {
+    /// Billing, as the gateway reaches it.
+    pub fn gateway(&self) -> ServiceChannel {
         let channels = self.house.channels(ServiceName::Gateway, &self.billing.url);
         channels.channel(ServiceName::Billing)
     }
@@ -277,9 +330,44 @@ impl Stage {
         SubscriptionServiceClient::new(self.gateway())
     }
 
+    /// The off-boardings, likewise.
+    pub fn offboardings(&self) -> OffboardingServiceClient<ServiceChannel> {
+        OffboardingServiceClient::new(self.gateway())
+    }
+
     /// The invoices, likewise.
     pub fn invoices(&self) -> InvoiceServiceClient<ServiceChannel> {
         InvoiceServiceClient::new(self.gateway())
+    }
+
+    /// The payments, likewise.
+    pub fn payments(&self) -> PaymentServiceClient<ServiceChannel> {
+        PaymentServiceClient::new(self.gateway())
+    }
+
+    /// The disputes, likewise.
+    pub fn disputes(&self) -> DisputeServiceClient<ServiceChannel> {
+        DisputeServiceClient::new(self.gateway())
+    }
+
+    /// What events are taken with, in this process: for what has no door of its own, and for many at once.
+    pub async fn intake(&self) -> Intake {
+        let config = mainstay_db::DatabaseConfig {
+            app_connections: 1,
+            worker_connections: 12,
+            ..self.database.config("billing")
+        };
+        let database = mainstay_db::Database::connect(&config)
+            .await
+            .expect("billing's roles");
+        let channels = self.house.channels(ServiceName::Billing, &self.billing.url);
+        Intake {
+            database,
+            stripe: StripeGateway::new(self.stripe()),
+            identity: mainstay_billing::identity::Identity::new(&channels),
+            engine: self.coordinator().await,
+            clock: Clock::system(0),
+        }
     }
 
     /// The saga log, likewise.
@@ -287,17 +375,33 @@ impl Stage {
         SagaServiceClient::new(self.gateway())
     }
 
+    /// Reconciliation, likewise.
+    pub fn reconciliations(&self) -> ReconciliationServiceClient<ServiceChannel> {
+        ReconciliationServiceClient::new(self.gateway())
+    }
+
     /// A request of the agency's owner.
     pub fn owner<T>(&self, message: T) -> Request<T> {
         let permissions = [
+            "billing.clients.offboard",
             "billing.plans.create",
             "billing.plans.read",
             "billing.plans.update",
             "billing.plans.archive",
+            "billing.coupons.create",
+            "billing.coupons.read",
+            "billing.coupons.delete",
             "billing.subscriptions.create",
             "billing.subscriptions.read",
+            "billing.subscriptions.cancel",
             "billing.invoices.read",
+            "billing.payments.read",
+            "billing.disputes.read",
             "billing.sagas.read",
+            "billing.sagas.operate",
+            "billing.reconciliations.run",
+            "billing.reconciliations.read",
+            "billing.discrepancies.read",
         ];
         let grant = Grant {
             permissions: permissions.map(str::to_owned).to_vec(),
@@ -347,8 +451,13 @@ impl Stage {
 
     /// Reads a subscription of the client.
     pub async fn subscription(&self, id: &str) -> Subscription {
+        self.subscription_of(self.client, id).await
+    }
+
+    /// Reads a subscription of another client.
+    pub async fn subscription_of(&self, client: ClientId, id: &str) -> Subscription {
         let request = GetSubscriptionRequest {
-            client_id: self.client.to_string(),
+            client_id: client.to_string(),
             subscription_id: id.to_owned(),
         };
         let found = self
@@ -371,7 +480,7 @@ impl Stage {
     pub async fn at_rest(&self, saga: &str) -> Standing {
         let id: SagaId = saga.parse().expect("an id of a saga");
         let until = Instant::now() + Duration::from_secs(60);
-        let standing = self.waiter.wait(id, until).await.expect("a saga");
+        let standing = self.waiter.wait_for_rest(id, until).await.expect("a saga");
         if !standing.at_rest {
             let saga = self.saga(saga).await;
             panic!(
@@ -395,122 +504,33 @@ impl Stage {
         SagaId::from_uuid(id).to_string()
     }
 
-    /// What Stripe's ledger holds under this name: `subscriptions`, `charges` …
-    pub async fn ledger(&self, what: &str) -> Vec<Value> {
-        let url = format!("{}/_/stripe/ledger", self.sandbox_url);
-        let ledger: Value = self
-            .http
-            .get(url)
-            .send()
+    /// The newest subscription of a client.
+    pub async fn newest_subscription(&self, client: ClientId) -> String {
+        let mut connection = self.database.admin().await;
+        let sql =
+            "select id from billing.subscription where tenant_id = $1 order by id desc limit 1";
+        let (id,): (uuid::Uuid,) = sqlx::query_as(sql)
+            .bind(client.uuid())
+            .fetch_one(&mut connection)
             .await
-            .expect("a ledger")
-            .json()
-            .await
-            .expect("JSON");
-        ledger[what].as_array().cloned().unwrap_or_default()
-    }
-
-    /// Subscriptions at Stripe that still bill or may yet.
-    pub async fn live_at_stripe(&self) -> usize {
-        let all = self.ledger("subscriptions").await;
-        let ended = ["canceled", "incomplete_expired"];
-        all.iter()
-            .filter(|one| !ended.contains(&one["status"].as_str().unwrap_or_default()))
-            .count()
-    }
-
-    /// What was charged and not given back, in all.
-    pub async fn taken_at_stripe(&self) -> i64 {
-        let charges = self.ledger("charges").await;
-        let amount = |charge: &Value, name: &str| charge[name].as_i64().unwrap_or_default();
-        charges
-            .iter()
-            .filter(|charge| charge["status"] != "failed")
-            .map(|charge| amount(charge, "amount") - amount(charge, "amount_refunded"))
-            .sum()
-    }
-
-    /// Sets a fault at the simulator.
-    pub async fn fault(&self, operation: &str, kind: &str, value: u64, count: u64) {
-        let url = format!("{}/_/faults", self.sandbox_url);
-        let fault = json!({ "provider": "stripe", "operation": operation, "kind": kind, "value": value, "count": count });
-        let answer = self
-            .http
-            .post(url)
-            .json(&fault)
-            .send()
-            .await
-            .expect("an answer");
-        assert!(
-            answer.status().is_success(),
-            "{}",
-            answer.text().await.unwrap_or_default()
-        );
-    }
-
-    /// How often faults have struck.
-    pub async fn struck(&self) -> u64 {
-        let url = format!("{}/_/faults", self.sandbox_url);
-        let faults: Value = self
-            .http
-            .get(url)
-            .send()
-            .await
-            .expect("an answer")
-            .json()
-            .await
-            .expect("JSON");
-        let faults = faults["data"].as_array().cloned().unwrap_or_default();
-        faults
-            .iter()
-            .filter_map(|fault| fault["fired"].as_u64())
-            .sum()
-    }
-
-    /// Ends all faults, and lets go of the connections they hold.
-    pub async fn mend(&self) {
-        let url = format!("{}/_/faults", self.sandbox_url);
-        self.http.delete(url).send().await.expect("an answer");
-    }
-
-    /// Every event that Stripe made, oldest first.
-    pub async fn stripe_events(&self) -> Vec<Value> {
-        let url = format!("{}/stripe/v1/events?limit=100", self.sandbox_url);
-        let request = self.http.get(url).bearer_auth("sk_test_stage");
-        let page: Value = request
-            .send()
-            .await
-            .expect("an answer")
-            .json()
-            .await
-            .expect("JSON");
-        let mut events = page["data"].as_array().cloned().unwrap_or_default();
-        events.reverse();
-        events
-    }
-
-    /// Hands an event on, as integrations does.
-    pub async fn deliver(&self, event: &Value) -> Result<HandleStripeEventResponse, Problem> {
-        let channels = self
-            .house
-            .channels(ServiceName::Integrations, &self.billing.url);
-        let channel = channels.channel(ServiceName::Billing);
-        let text = |name: &str| event[name].as_str().unwrap_or_default().to_owned();
-        let request = HandleStripeEventRequest {
-            stripe_event_id: text("id"),
-            r#type: text("type"),
-            body: serde_json::to_vec(event).expect("JSON"),
-        };
-        let answer = StripeEventServiceClient::new(channel)
-            .handle_stripe_event(request)
-            .await;
-        answer.map(Response::into_inner).map_err(problem)
+            .expect("a subscription");
+        mainstay_types::SubscriptionId::from_uuid(id).to_string()
     }
 
     /// A request to subscribe the client to this plan with this payment method.
     pub fn order(&self, plan: &Plan, payment_method: Option<&str>) -> CreateSubscriptionRequest {
+        self.order_of(self.client, plan, payment_method)
+    }
+
+    /// The same for another client.
+    pub fn order_of(
+        &self,
+        client: ClientId,
+        plan: &Plan,
+        payment_method: Option<&str>,
+    ) -> CreateSubscriptionRequest {
         CreateSubscriptionRequest {
-            client_id: self.client.to_string(),
+            client_id: client.to_string(),
             plan_id: plan.id.clone(),
             currency: Some("usd".to_owned()),
             interval: Some(Interval::Month.into()),

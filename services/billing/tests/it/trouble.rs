@@ -180,6 +180,8 @@ async fn a_definitive_no_after_the_payment_gives_the_money_back() {
         "activate",
         "confirm_payment",
         "create_stripe_subscription",
+        "grant_trial",
+        "hold_coupon",
         "reserve_place",
     ];
     assert_eq!(undone, expected);

@@ -19,15 +19,16 @@ pub(crate) async fn get(conn: &mut PgConnection, agency: AgencyId) -> Result<Opt
     Ok(row)
 }
 
-/// Makes whoever changes who owns the agency wait for each other.
-pub(crate) async fn lock(conn: &mut PgConnection, agency: AgencyId) -> Result<()> {
-    sqlx::query!(
+/// Makes whoever changes who owns the agency, or begins a client of it outside, wait for each other. Whether there is
+/// such an agency.
+pub(crate) async fn lock(conn: &mut PgConnection, agency: AgencyId) -> Result<bool> {
+    let done = sqlx::query!(
         "select from agency where agency_id = $1 for no key update",
         agency.uuid()
     )
     .execute(conn)
     .await?;
-    Ok(())
+    Ok(done.rows_affected() == 1)
 }
 
 /// Whether it is new.

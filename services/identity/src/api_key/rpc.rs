@@ -10,8 +10,8 @@ use mainstay_types::ClientId;
 use tonic::{Request, Response, Status};
 
 use super::{ApiKey, NewKey};
-use crate::once::Once;
 use crate::{Identity, permission, role, wire};
+use mainstay_jobs::once::Once;
 
 /// How long the old secret works beside the new one when the caller does not say.
 const OVERLAP_SECONDS: i64 = 3600;

@@ -3,12 +3,12 @@
 
 use chrono::{DateTime, Utc};
 use mainstay_db::Result;
+use mainstay_jobs::record::By;
 use mainstay_types::{AgencyId, ApiKeyId, ClientId, MemberId};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::{ApiKey, NewKey};
-use crate::record::By;
 
 pub(super) async fn insert(
     conn: &mut PgConnection,
@@ -193,6 +193,40 @@ pub(crate) async fn live_of_member(
         agency.uuid(),
         member.uuid(),
         name,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(ids)
+}
+
+/// The live keys of a member.
+pub(super) async fn all_of_member(
+    conn: &mut PgConnection,
+    agency: AgencyId,
+    member: MemberId,
+) -> Result<Vec<ApiKeyId>> {
+    let ids = sqlx::query_scalar!(
+        r#"select id as "id: ApiKeyId" from api_key
+           where agency_id = $1 and member_id = $2 and revoked_at is null order by id"#,
+        agency.uuid(),
+        member.uuid(),
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(ids)
+}
+
+/// The live keys of a client.
+pub(super) async fn all_of_client(
+    conn: &mut PgConnection,
+    agency: AgencyId,
+    client: ClientId,
+) -> Result<Vec<ApiKeyId>> {
+    let ids = sqlx::query_scalar!(
+        r#"select id as "id: ApiKeyId" from api_key
+           where agency_id = $1 and client_id = $2 and revoked_at is null order by id"#,
+        agency.uuid(),
+        client.uuid(),
     )
     .fetch_all(conn)
     .await?;

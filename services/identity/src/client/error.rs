@@ -12,6 +12,12 @@ pub enum Error {
     /// The agency has no such client, or the caller may not see it.
     #[error("there is no such client")]
     NotFound,
+    /// There is no such agency.
+    #[error("there is no such agency")]
+    NoSuchAgency,
+    /// Clients of this email were made and canceled faster than one could be found.
+    #[error("the client could not be made for others that were")]
+    Contended,
     /// Another client that is not canceled has the email.
     #[error("a client with this email exists")]
     EmailTaken {
@@ -24,6 +30,9 @@ pub enum Error {
         /// The etag that would be right.
         current: String,
     },
+    /// What gave access to it could not be ended.
+    #[error("the access to the client could not be ended")]
+    Access(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// About the Idempotency-Key.
     #[error(transparent)]
     Once(#[from] once::Error),
@@ -36,6 +45,8 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Problem {
         match error {
             Error::NotFound => Problem::not_found("client"),
+            Error::NoSuchAgency => Problem::not_found("agency"),
+            Error::Contended | Error::Access(_) => Problem::unavailable(error),
             Error::EmailTaken { existing } => Problem::new(
                 ErrorReason::ClientEmailTaken,
                 "Another client of the agency has this email address.",

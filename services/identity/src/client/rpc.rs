@@ -1,17 +1,19 @@
-//! `ClientService` and `ClientDirectoryService`: protobuf to commands and back.
+//! `ClientService`, `ClientOnboardingService`, `ClientOffboardingService` and `ClientDirectoryService`: protobuf to commands and back.
 //! Deliberately absent: authorisation. The stack has done it before a handler runs.
 
 use mainstay_proto::identity::v1::{
     self as proto, ClientState, client_directory_service_server::ClientDirectoryService,
+    client_offboarding_service_server::ClientOffboardingService,
+    client_onboarding_service_server::ClientOnboardingService,
     client_service_server::ClientService,
 };
 use mainstay_rpc::{ClientDirectory, Violations, open};
 use mainstay_types::{AgencyId, ClientId};
 use tonic::{Request, Response, Status};
 
-use super::{Client, Edit, NewClient, State, rules};
-use crate::once::Once;
+use super::{Client, Edit, NewClient, Origin, State, rules};
 use crate::{Identity, failure, wire};
+use mainstay_jobs::once::Once;
 
 #[tonic::async_trait]
 impl ClientService for Identity {
@@ -67,6 +69,50 @@ impl ClientService for Identity {
         };
         let client = super::update(self, &ctx, &once, edit, request.etag.as_deref()).await?;
         Ok(Response::new(client))
+    }
+}
+
+#[tonic::async_trait]
+impl ClientOnboardingService for Identity {
+    async fn ensure_client(
+        &self,
+        request: Request<proto::EnsureClientRequest>,
+    ) -> Result<Response<proto::EnsureClientResponse>, Status> {
+        let (ctx, request) = open(request)?;
+        let scope = ctx.service_agency(wire::id("agency_id", &request.agency_id)?)?;
+        let mut faults = Violations::new();
+        let Some(email) = faults.required("email", request.email) else {
+            return Err(wire::invalid(faults).into());
+        };
+        let origin = Origin(request.origin);
+        let new = NewClient {
+            name: request.name,
+            email,
+            phone: request.phone,
+            time_zone: request.time_zone.unwrap_or_else(|| "UTC".to_owned()),
+            state: State::Active,
+        };
+        let (client, created) = super::ensure(self, &ctx, &scope, &origin, &new).await?;
+        Ok(Response::new(proto::EnsureClientResponse {
+            client: Some(answer(client)),
+            created,
+        }))
+    }
+}
+
+#[tonic::async_trait]
+impl ClientOffboardingService for Identity {
+    async fn cancel_client(
+        &self,
+        request: Request<proto::CancelClientRequest>,
+    ) -> Result<Response<proto::CancelClientResponse>, Status> {
+        let (ctx, request) = open(request)?;
+        let scope = ctx.service_agency(wire::id("agency_id", &request.agency_id)?)?;
+        let id = wire::id("client_id", &request.client_id)?;
+        let client = super::cancel(self, &ctx, &scope, id).await?;
+        Ok(Response::new(proto::CancelClientResponse {
+            client: Some(answer(client)),
+        }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Decisions about clients. Pure.
-//! Deliberately absent: the moves to suspended and canceled, which bring their own effects with them.
+//! Deliberately absent: the moves to suspended and canceled, which bring their own effects with them (`closing.rs`).
 
-use super::{Client, Edit};
+use super::{Client, Edit, State};
 
 /// The client after the edit; none when nothing would change.
 pub fn edit(client: &Client, edit: Edit) -> Option<Client> {
@@ -21,6 +21,18 @@ pub fn edit(client: &Client, edit: Edit) -> Option<Client> {
     (after != *client).then_some(after)
 }
 
+/// The client after it has paid: in service, if it was not yet. A suspended one stays withheld until the agency says
+/// otherwise, and a canceled one is gone for ever. None when nothing changes.
+pub fn after_payment(client: &Client) -> Option<Client> {
+    match client.state {
+        State::Prospect | State::Onboarding => Some(Client {
+            state: State::Active,
+            ..client.clone()
+        }),
+        State::Active | State::Suspended | State::Canceled => None,
+    }
+}
+
 /// What a caller sends back to say which version it has read.
 pub fn etag(version: i64) -> String {
     format!("v{version}")
@@ -35,7 +47,6 @@ pub fn is_current(client: &Client, sent: Option<&str>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::State;
     use chrono::DateTime;
     use mainstay_types::ClientId;
 
@@ -77,6 +88,16 @@ mod tests {
             ..Edit::default()
         };
         assert_eq!(edit(&client, same), None);
+    }
+
+    #[test]
+    fn whoever_pays_is_in_service_unless_the_agency_withholds_it() {
+        let paid = |state| after_payment(&Client { state, ..acme() }).map(|after| after.state);
+        assert_eq!(paid(State::Prospect), Some(State::Active));
+        assert_eq!(paid(State::Onboarding), Some(State::Active));
+        for stays in [State::Active, State::Suspended, State::Canceled] {
+            assert_eq!(paid(stays), None, "{stays:?}");
+        }
     }
 
     #[test]

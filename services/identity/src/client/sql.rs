@@ -80,6 +80,41 @@ pub(super) async fn find_by_email(
     Ok(id)
 }
 
+/// The client that this origin began.
+pub(super) async fn find_by_origin(
+    conn: &mut PgConnection,
+    agency: AgencyId,
+    origin: &str,
+) -> Result<Option<ClientId>> {
+    let id = sqlx::query_scalar!(
+        r#"select client_id as "id: ClientId" from client_origin where agency_id = $1 and origin = $2"#,
+        agency.uuid(),
+        origin,
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(id)
+}
+
+pub(super) async fn insert_origin(
+    conn: &mut PgConnection,
+    agency: AgencyId,
+    origin: &str,
+    client: ClientId,
+    now: DateTime<Utc>,
+) -> Result<()> {
+    sqlx::query!(
+        "insert into client_origin (agency_id, origin, client_id, created_at) values ($1, $2, $3, $4)",
+        agency.uuid(),
+        origin,
+        client.uuid(),
+        now,
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
 pub(super) async fn list(
     conn: &mut PgConnection,
     agency: AgencyId,

@@ -1,9 +1,9 @@
 //! What can keep entitlements from being written.
 
+use mainstay_jobs::saga_step::Refusal;
 use mainstay_proto::errors::v1::StateConflict;
 use mainstay_rpc::{ErrorReason, Problem};
 
-use super::rules::Refusal;
 use crate::failure;
 
 /// Why not.
@@ -34,14 +34,7 @@ impl From<Error> for Problem {
                     },
                 )
             }
-            Error::Refused(Refusal::FencedOff) => Problem::new(
-                ErrorReason::Conflict,
-                "The saga was taken over: a higher fence has been seen.",
-            ),
-            Error::Refused(Refusal::Undone) => Problem::new(
-                ErrorReason::Conflict,
-                "The saga step was undone before: it cannot be done any more.",
-            ),
+            Error::Refused(refusal) => Problem::new(ErrorReason::Conflict, refusal.to_string()),
             Error::Database(error) => failure::database(error),
         }
     }

@@ -1,13 +1,13 @@
 //! `EntitlementService`: protobuf to commands and back.
 //! Deliberately absent: authorisation. The stack has done it before a handler runs.
 
+use mainstay_jobs::saga_step::Write;
 use mainstay_proto::common::v1 as common;
 use mainstay_proto::identity::v1::{self as proto, entitlement_service_server::EntitlementService};
-use mainstay_rpc::{Violations, open};
+use mainstay_rpc::{Violations, entitlement, open};
 use tonic::{Request, Response, Status};
 
-use super::rules::Write;
-use super::{Beyond, Entitlements, Limit, Put, Stored};
+use super::{Entitlements, Put, Stored};
 use crate::{Identity, wire};
 
 #[tonic::async_trait]
@@ -50,21 +50,8 @@ impl EntitlementService for Identity {
 fn put(request: proto::PutEntitlementsRequest) -> Result<Put, Status> {
     let mut faults = Violations::new();
     let given = request.entitlements.unwrap_or_default();
-    let mut features = given.features;
-    features.sort_unstable();
-    features.dedup();
-    let mut limits = super::Limits::new();
-    for (name, given) in given.limits {
-        match limit(given) {
-            Some(limit) => {
-                limits.insert(name, limit);
-            }
-            None => faults.add(
-                format!("entitlements.limits.{name}.beyond"),
-                "must say what happens beyond the limit",
-            ),
-        }
-    }
+    let features = entitlement::features(given.features);
+    let limits = entitlement::limits(given.limits, &mut faults);
     let paid_through_at = match &request.paid_through_at {
         None => None,
         Some(at) => faults.check(
@@ -96,43 +83,6 @@ fn put(request: proto::PutEntitlementsRequest) -> Result<Put, Status> {
     })
 }
 
-fn limit(given: common::Limit) -> Option<Limit> {
-    let beyond = match given.beyond() {
-        common::Beyond::Unspecified => return None,
-        common::Beyond::Block => Beyond::Block,
-        common::Beyond::Overage => Beyond::Overage,
-        common::Beyond::Unlimited => Beyond::Unlimited,
-    };
-    let (price_amount_minor, price_currency) = given
-        .price
-        .map_or((None, None), |price| (price.amount_minor, price.currency));
-    Some(Limit {
-        included: given.included,
-        beyond,
-        block_size: given.block_size,
-        price_amount_minor,
-        price_currency,
-    })
-}
-
-fn limit_answer(limit: Limit) -> common::Limit {
-    let beyond = match limit.beyond {
-        Beyond::Block => common::Beyond::Block,
-        Beyond::Overage => common::Beyond::Overage,
-        Beyond::Unlimited => common::Beyond::Unlimited,
-    };
-    let price = limit.price_currency.map(|currency| common::Money {
-        amount_minor: limit.price_amount_minor,
-        currency: Some(currency),
-    });
-    common::Limit {
-        included: limit.included,
-        beyond: Some(beyond.into()),
-        block_size: limit.block_size,
-        price,
-    }
-}
-
 /// A client that never subscribed has no features and no limits.
 fn answer(client_id: String, stored: Option<Stored>) -> proto::ClientEntitlements {
     let Some(stored) = stored else {
@@ -147,11 +97,7 @@ fn answer(client_id: String, stored: Option<Stored>) -> proto::ClientEntitlement
         client_id: Some(client_id),
         entitlements: Some(common::Entitlements {
             features: what.features,
-            limits: what
-                .limits
-                .into_iter()
-                .map(|(name, limit)| (name, limit_answer(limit)))
-                .collect(),
+            limits: entitlement::limits_answer(what.limits),
         }),
         subscription_id: Some(what.subscription_id.to_string()),
         plan_id: Some(what.plan_id.to_string()),

@@ -3,12 +3,13 @@
 
 use chrono::{DateTime, Utc};
 use mainstay_db::Result;
+use mainstay_jobs::saga_step::{Heard, Write};
+use mainstay_rpc::entitlement::Limits;
 use mainstay_types::{PlanId, SagaId, SubscriptionId, Tenant};
 use sqlx::PgConnection;
 use sqlx::types::Json;
 
-use super::rules::{Heard, Write};
-use super::{Entitlements, Limits, Put, Stored};
+use super::{Entitlements, Put, Stored};
 
 pub(super) async fn get(conn: &mut PgConnection, tenant: Tenant) -> Result<Option<Stored>> {
     let row = sqlx::query!(

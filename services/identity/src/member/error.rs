@@ -5,7 +5,7 @@ use mainstay_rpc::{ErrorReason, FieldViolation, Problem};
 use mainstay_types::MemberId;
 
 use crate::role::exceeds_own;
-use crate::{failure, once};
+use crate::{api_key, failure, once};
 
 /// Why not.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,9 @@ pub enum Error {
     /// The agency would have no owner.
     #[error("the agency would have no owner")]
     LastOwner,
+    /// A key of the member's could not be ended.
+    #[error(transparent)]
+    Key(#[from] api_key::Error),
     /// About the Idempotency-Key.
     #[error(transparent)]
     Once(#[from] once::Error),
@@ -67,6 +70,7 @@ impl From<Error> for Problem {
                 ErrorReason::LastOwner,
                 "The agency would be left without an owner.",
             ),
+            Error::Key(error) => error.into(),
             Error::Once(error) => error.into(),
             Error::Database(error) => failure::database(error),
         }

@@ -1,16 +1,17 @@
-//! `MemberService`: protobuf to commands and back.
+//! `MemberService` and `MemberDirectoryService`: protobuf to commands and back.
 //! Deliberately absent: authorisation. The stack has done it before a handler runs.
 
 use mainstay_proto::identity::v1::{
-    self as proto, MemberState, member_service_server::MemberService,
+    self as proto, MemberState, member_directory_service_server::MemberDirectoryService,
+    member_service_server::MemberService,
 };
 use mainstay_rpc::{Violations, open};
 use mainstay_types::{ClientId, Visible};
 use tonic::{Request, Response, Status};
 
 use super::{Member, NewMember, Post, State};
-use crate::once::Once;
 use crate::{Identity, wire};
+use mainstay_jobs::once::Once;
 
 #[tonic::async_trait]
 impl MemberService for Identity {
@@ -78,6 +79,58 @@ impl MemberService for Identity {
         Ok(Response::new(answer(
             super::set_role(self, &ctx, id, post).await?,
         )))
+    }
+
+    async fn deactivate_member(
+        &self,
+        request: Request<proto::DeactivateMemberRequest>,
+    ) -> Result<Response<proto::Member>, Status> {
+        let (ctx, request) = open(request)?;
+        let id = wire::id("member_id", &request.member_id)?;
+        Ok(Response::new(answer(
+            super::deactivate(self, &ctx, id).await?,
+        )))
+    }
+}
+
+#[tonic::async_trait]
+impl MemberDirectoryService for Identity {
+    async fn lookup_member(
+        &self,
+        request: Request<proto::LookupMemberRequest>,
+    ) -> Result<Response<proto::LookupMemberResponse>, Status> {
+        let (ctx, request) = open(request)?;
+        let agency = wire::id("agency_id", &request.agency_id)?;
+        let client = wire::id("client_id", &request.client_id)?;
+        let tenant = ctx.service_tenant(agency, client)?;
+        let id = wire::id("member_id", &request.member_id)?;
+        let member = super::serving(self, tenant, id).await?;
+        Ok(Response::new(proto::LookupMemberResponse {
+            member_id: member.id.to_string(),
+            name: member.name,
+        }))
+    }
+
+    async fn list_serving_members(
+        &self,
+        request: Request<proto::ListServingMembersRequest>,
+    ) -> Result<Response<proto::ListServingMembersResponse>, Status> {
+        let (ctx, request) = open(request)?;
+        let agency = wire::id("agency_id", &request.agency_id)?;
+        let client = request.client_id.as_deref();
+        let client = client.map(|id| wire::id("client_id", id)).transpose()?;
+        let scope = ctx.service_agency(agency)?;
+        let members = super::all_serving(self, &scope, client, &request.permission).await?;
+        let member = |member: super::sql::Serving| proto::ServingMember {
+            member_id: member.id.to_string(),
+            name: member.name,
+            role: member.role,
+            email: member.email,
+            phone: member.phone,
+        };
+        Ok(Response::new(proto::ListServingMembersResponse {
+            members: members.into_iter().map(member).collect(),
+        }))
     }
 }
 

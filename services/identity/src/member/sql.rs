@@ -143,6 +143,53 @@ pub(super) async fn touch(
     get(conn, agency, id).await
 }
 
+/// Ends a membership that stands, and gives it as it stands then.
+pub(super) async fn deactivate(
+    conn: &mut PgConnection,
+    agency: AgencyId,
+    id: MemberId,
+    now: DateTime<Utc>,
+) -> Result<Option<Member>> {
+    sqlx::query!(
+        "update member set state = 'deactivated', version = version + 1, updated_at = $3
+         where agency_id = $1 and id = $2 and state = 'active'",
+        agency.uuid(),
+        id.uuid(),
+        now,
+    )
+    .execute(&mut *conn)
+    .await?;
+    get(conn, agency, id).await
+}
+
+/// The active members who serve a client and nobody else who has not left.
+pub(super) async fn all_of_client_alone(
+    conn: &mut PgConnection,
+    agency: AgencyId,
+    client: ClientId,
+) -> Result<Vec<Member>> {
+    let ids = sqlx::query_scalar!(
+        r#"select m.id as "id: MemberId" from member m
+           where m.agency_id = $1 and m.state = 'active'
+             and exists (select from role_binding b
+                         where b.agency_id = m.agency_id and b.member_id = m.id and b.client_id = $2)
+             and not exists (select from role_binding b
+                             left join client c on c.agency_id = b.agency_id and c.id = b.client_id
+                             where b.agency_id = m.agency_id and b.member_id = m.id and b.client_id is distinct from $2
+                               and c.state is distinct from 'canceled')
+           order by m.id"#,
+        agency.uuid(),
+        client.uuid(),
+    )
+    .fetch_all(&mut *conn)
+    .await?;
+    let mut members = Vec::with_capacity(ids.len());
+    for id in ids {
+        members.extend(get(conn, agency, id).await?);
+    }
+    Ok(members)
+}
+
 pub(crate) async fn find_by_person(
     conn: &mut PgConnection,
     agency: AgencyId,
@@ -201,4 +248,57 @@ pub(crate) async fn grants(
             grant(row.built_in, row.permissions, reach)
         })
         .collect())
+}
+
+/// An active member whose role reaches a client.
+#[derive(Debug)]
+pub(super) struct Serving {
+    pub id: MemberId,
+    pub name: String,
+    pub email: String,
+    pub phone: Option<String>,
+    pub role: String,
+    built_in: Option<String>,
+    own: Vec<String>,
+}
+
+impl Serving {
+    /// Whether the role allows it.
+    pub fn may(&self, permission: &str) -> bool {
+        match &self.built_in {
+            // A name that this binary does not know gives nothing: it is newer than we are.
+            Some(name) => BuiltIn::named(name)
+                .map(BuiltIn::permissions)
+                .unwrap_or_default()
+                .contains(&permission),
+            None => self.own.iter().any(|held| held == permission),
+        }
+    }
+}
+
+/// Those, by id; without a client, of those whose role reaches all.
+pub(super) async fn serving(
+    conn: &mut PgConnection,
+    agency: AgencyId,
+    client: Option<ClientId>,
+    limit: i64,
+) -> Result<Vec<Serving>> {
+    let rows = sqlx::query_as!(
+        Serving,
+        r#"select distinct on (m.id) m.id as "id: MemberId", m.name, m.email, m.phone, coalesce(rb.built_in, r.name) as "role!",
+             rb.built_in,
+             array(select p.permission from role_permission p
+                   where p.agency_id = rb.agency_id and p.role_id = rb.role_id order by 1) as "own!"
+           from member m
+           join role_binding rb on rb.agency_id = m.agency_id and rb.member_id = m.id
+           left join role r on r.agency_id = rb.agency_id and r.id = rb.role_id
+           where m.agency_id = $1 and m.state = 'active' and (rb.client_id is null or rb.client_id = $2)
+           order by m.id limit $3"#,
+        agency.uuid(),
+        client.map(ClientId::uuid),
+        limit,
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(rows)
 }

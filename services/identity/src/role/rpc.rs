@@ -6,8 +6,8 @@ use mainstay_rpc::{Violations, open};
 use tonic::{Request, Response, Status};
 
 use super::{NewRole, Role, rules};
-use crate::once::Once;
 use crate::{Identity, permission, wire};
+use mainstay_jobs::once::Once;
 
 #[tonic::async_trait]
 impl RoleService for Identity {

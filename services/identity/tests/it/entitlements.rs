@@ -113,6 +113,35 @@ async fn what_a_saga_writes_reads_back_whole() {
 }
 
 #[tokio::test]
+async fn a_subscription_that_grants_nothing_shows_nothing_and_why() {
+    let world = World::new().await;
+    let agency = world.agency("one").await;
+    let client = agency.client("Acme").await;
+    for (version, status) in [(1, "active"), (2, "unpaid"), (3, "paused"), (4, "canceled")] {
+        let mut request = Saga::of(&agency, client).put("ai_replies", version, 1);
+        request.subscription_status = status.to_owned();
+        if status != "active" {
+            request.entitlements = None;
+        }
+        world
+            .billing()
+            .put_entitlements(request.clone())
+            .await
+            .expect("written");
+        let shown = read(&agency, client).await;
+        // Not absent: empty, with the subscription and its status as the grounds.
+        assert_eq!(
+            shown.entitlements,
+            Some(request.entitlements.unwrap_or_default()),
+            "{status}"
+        );
+        assert_eq!(shown.subscription_status.as_deref(), Some(status));
+        assert_eq!(shown.subscription_id, Some(request.subscription_id));
+        assert_eq!(shown.version, Some(version));
+    }
+}
+
+#[tokio::test]
 async fn a_late_write_does_not_undo_a_newer_one() {
     let world = World::new().await;
     let agency = world.agency("one").await;

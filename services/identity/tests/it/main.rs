@@ -4,9 +4,13 @@
 mod audit;
 mod bootstrap;
 mod clients;
+mod deactivation;
 mod entitlements;
 mod key_grants;
 mod keys;
 mod members;
+mod onboarding;
 mod roles;
+mod sessions;
+mod sign_in;
 mod world;

@@ -1,11 +1,13 @@
 //! A running identity service, an agency in it, and callers of every kind.
 //! Deliberately absent: a way around the server stack; what tests say to identity goes over the wire.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use mainstay_identity::bootstrap::{Ensured, Wanted, ensure_agency};
-use mainstay_identity::keys::LookupKey;
-use mainstay_identity::{Identity, serve};
+use mainstay_identity::keys::{LookupKey, SignInKey};
+use mainstay_identity::sign_in::rules::Limits as CodeLimits;
+use mainstay_identity::{Identity, Settings, serve};
 use mainstay_proto::identity::v1 as proto;
 use mainstay_proto::identity::v1::{
     account_service_client::AccountServiceClient, api_key_service_client::ApiKeyServiceClient,
@@ -13,10 +15,14 @@ use mainstay_proto::identity::v1::{
     credential_service_client::CredentialServiceClient,
     entitlement_service_client::EntitlementServiceClient,
     member_service_client::MemberServiceClient, role_service_client::RoleServiceClient,
+    session_service_client::SessionServiceClient, sign_in_service_client::SignInServiceClient,
 };
+use mainstay_proto::messaging::v1 as messaging;
+use mainstay_proto::messaging::v1::notice_service_server::{NoticeService, NoticeServiceServer};
+use mainstay_rpc::token::access::AccessKeys;
 use mainstay_rpc::{
-    Actor, Channels, ErrorReason, Grant, Limits, Problem, ServiceChannel, ServiceKey,
-    ServiceRuntime, TrustedKeys,
+    Actor, Channels, ErrorReason, Grant, Limits, Problem, RemoteDirectory, ServiceChannel,
+    ServiceKey, ServiceRuntime, TrustedKeys,
 };
 use mainstay_runtime::clock::ClockHand;
 use mainstay_runtime::{Clock, Health, Shutdown};
@@ -24,8 +30,9 @@ use mainstay_testkit::TestDatabase;
 use mainstay_types::{AgencyId, ClientId, MemberId, PersonId, ServiceName};
 use tonic::metadata::MetadataValue;
 use tonic::service::Interceptor;
+use tonic::service::Routes;
 use tonic::service::interceptor::InterceptedService;
-use tonic::{Request, Status};
+use tonic::{Request, Response, Status};
 
 pub struct World {
     pub postgres: TestDatabase,
@@ -33,6 +40,10 @@ pub struct World {
     pub hand: ClockHand,
     pub clock: Clock,
     pub signer: Arc<ServiceKey>,
+    pub mailbox: Mailbox,
+    trusted: TrustedKeys,
+    keys: Vec<Arc<ServiceKey>>,
+    messaging: String,
     channels: Vec<(ServiceName, Channels)>,
     shutdown: Shutdown,
 }
@@ -45,6 +56,11 @@ impl Drop for World {
 
 impl World {
     pub async fn new() -> Self {
+        Self::with(CodeLimits::default()).await
+    }
+
+    /// With other limits of codes.
+    pub async fn with(limits: CodeLimits) -> Self {
         let postgres = TestDatabase::new().await;
         let database = postgres.database("identity").await;
         // Tokens live by wall time, so platform time begins there.
@@ -57,53 +73,99 @@ impl World {
                 .trust(key.service(), &key.public_hex())
                 .expect("a public key")
         });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a port");
-        let address = format!("http://{}", listener.local_addr().expect("bound"));
-        let channels: Vec<(ServiceName, Channels)> = keys
-            .iter()
-            .map(|key| {
-                let to = [(ServiceName::Identity, address.clone())];
-                (
-                    key.service(),
-                    Channels::new(Arc::clone(key), to).expect("an address"),
-                )
-            })
-            .collect();
         let signer = keys
             .iter()
             .find(|key| key.service() == ServiceName::Identity)
             .expect("one of all")
             .clone();
-        let identity = Identity::new(
-            database,
-            clock.clone(),
-            LookupKey::new(&[7; 32]),
-            signer.clone(),
-        );
-        let shutdown = Shutdown::new();
-        let runtime = ServiceRuntime {
-            me: ServiceName::Identity,
-            trusted,
-            channels: channels[0].1.clone(),
-            clock: clock.clone(),
-            shutdown: shutdown.clone(),
-            health: Health::new(),
-            listener,
-            limits: Limits::default(),
-        };
-        let serving = serve(identity.clone(), runtime);
-        tokio::spawn(async move { serving.await.expect("serves until the test ends") });
-        World {
+        let settings = settings(limits);
+        let identity = Identity::new(database, clock.clone(), settings, signer.clone());
+        let mut world = World {
             postgres,
             identity,
             hand,
             clock,
             signer,
-            channels,
-            shutdown,
+            mailbox: Mailbox::default(),
+            trusted,
+            keys,
+            messaging: String::new(),
+            channels: Vec::new(),
+            shutdown: Shutdown::new(),
+        };
+        world.messaging = world.serve_messaging().await;
+        world.channels = world.serve_identity().await;
+        world
+    }
+
+    /// One more identity on the same database, and the gateway's way to it.
+    pub async fn replica(&self) -> ServiceChannel {
+        let channels = self.serve_identity().await;
+        let of_gateway = channels
+            .into_iter()
+            .find(|(service, _)| *service == ServiceName::Gateway);
+        let (_, channels) = of_gateway.expect("one of all");
+        channels.channel(ServiceName::Identity)
+    }
+
+    async fn serve_identity(&self) -> Vec<(ServiceName, Channels)> {
+        let (listener, address) = port().await;
+        let to = [
+            (ServiceName::Identity, address),
+            (ServiceName::Messaging, self.messaging.clone()),
+        ];
+        let channels: Vec<(ServiceName, Channels)> = self
+            .keys
+            .iter()
+            .map(|key| {
+                let channels = Channels::new(Arc::clone(key), to.clone()).expect("an address");
+                (key.service(), channels)
+            })
+            .collect();
+        let runtime = self.runtime(ServiceName::Identity, &channels, listener);
+        let serving = serve(self.identity.clone(), runtime);
+        tokio::spawn(async move { serving.await.expect("serves until the test ends") });
+        channels
+    }
+
+    /// Stands in for messaging: keeps what is to be sent.
+    async fn serve_messaging(&self) -> String {
+        let (listener, address) = port().await;
+        let key = self.keys.first().expect("one of all");
+        let channels = Channels::new(Arc::clone(key), []).expect("no address");
+        let channels = [(ServiceName::Messaging, channels)];
+        let runtime = self.runtime(ServiceName::Messaging, &channels, listener);
+        let directory = Arc::new(RemoteDirectory::new(&runtime.channels));
+        let routes = Routes::new(NoticeServiceServer::new(self.mailbox.clone()));
+        tokio::spawn(mainstay_rpc::serve(runtime, directory, routes));
+        address
+    }
+
+    fn runtime(
+        &self,
+        me: ServiceName,
+        channels: &[(ServiceName, Channels)],
+        listener: tokio::net::TcpListener,
+    ) -> ServiceRuntime {
+        let (_, own) = channels
+            .iter()
+            .find(|(service, _)| *service == me)
+            .expect("one of all");
+        ServiceRuntime {
+            me,
+            trusted: self.trusted.clone(),
+            channels: own.clone(),
+            clock: self.clock.clone(),
+            shutdown: self.shutdown.clone(),
+            health: Health::new(),
+            listener,
+            limits: Limits::default(),
         }
+    }
+
+    /// Whoever is not signed in yet, at the gateway.
+    pub fn stranger(&self) -> SignInServiceClient<ServiceChannel> {
+        SignInServiceClient::new(self.channel(ServiceName::Gateway))
     }
 
     /// A channel on which `caller` calls identity.
@@ -184,6 +246,24 @@ impl World {
             token,
         }
     }
+}
+
+/// Keys that are no secrets.
+pub fn settings(limits: CodeLimits) -> Settings {
+    Settings {
+        lookup: LookupKey::new(&[7; 32]),
+        access: AccessKeys::new(&[8; 32]),
+        sign_in: SignInKey::new(&[9; 32]),
+        limits,
+    }
+}
+
+async fn port() -> (tokio::net::TcpListener, String) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a port");
+    let address = format!("http://{}", listener.local_addr().expect("bound"));
+    (listener, address)
 }
 
 pub fn wanted(slug: &str) -> Wanted {
@@ -347,7 +427,54 @@ impl Caller {
     pub fn audit(&self) -> AuditServiceClient<Signed> {
         AuditServiceClient::new(self.signed())
     }
+    pub fn sessions(&self) -> SessionServiceClient<Signed> {
+        SessionServiceClient::new(self.signed())
+    }
     pub fn entitlements(&self) -> EntitlementServiceClient<Signed> {
         EntitlementServiceClient::new(self.signed())
+    }
+}
+
+/// What identity wanted to be sent.
+#[derive(Clone, Default)]
+pub struct Mailbox(Arc<Mutex<Vec<messaging::SendNoticeRequest>>>);
+
+impl Mailbox {
+    /// All of it, in order.
+    pub fn all(&self) -> Vec<messaging::SendNoticeRequest> {
+        self.0.lock().expect("no test panics under it").clone()
+    }
+
+    /// The notice for a challenge, once it is there.
+    pub async fn notice(&self, challenge: &str) -> messaging::SendNoticeRequest {
+        let mut pace = tokio::time::interval(Duration::from_millis(10));
+        for _ in 0..3000 {
+            pace.tick().await;
+            let ours = |notice: &&messaging::SendNoticeRequest| {
+                notice.once_key.as_deref() == Some(challenge)
+            };
+            if let Some(found) = self.all().iter().find(ours) {
+                return found.clone();
+            }
+        }
+        panic!("nothing was sent for {challenge}");
+    }
+
+    /// The code for a challenge, once it is there.
+    pub async fn code(&self, challenge: &str) -> String {
+        let body = self.notice(challenge).await.body.expect("a text");
+        body.chars().take(6).collect()
+    }
+}
+
+#[tonic::async_trait]
+impl NoticeService for Mailbox {
+    async fn send_notice(
+        &self,
+        request: Request<messaging::SendNoticeRequest>,
+    ) -> Result<Response<messaging::SendNoticeResponse>, Status> {
+        let mut all = self.0.lock().expect("no test panics under it");
+        all.push(request.into_inner());
+        Ok(Response::new(messaging::SendNoticeResponse::default()))
     }
 }

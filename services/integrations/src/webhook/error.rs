@@ -2,6 +2,7 @@
 //! Deliberately absent: what the owner of a webhook's meaning answers. That is data of the inbox, not an error of it.
 
 use mainstay_db::Retryable;
+use mainstay_jobs::failure;
 use mainstay_rpc::Problem;
 
 /// Why the inbox could not do what was asked.
@@ -37,19 +38,8 @@ impl From<WebhookError> for Problem {
     fn from(error: WebhookError) -> Problem {
         match error {
             WebhookError::NotFound => Problem::not_found("webhook event"),
-            WebhookError::Database(
-                mainstay_db::Error::Unavailable(_)
-                | mainstay_db::Error::Retryable(_)
-                | mainstay_db::Error::LockTimeout(_)
-                | mainstay_db::Error::Timeout(_),
-            ) => Problem::unavailable(error),
-            WebhookError::Database(
-                mainstay_db::Error::Constraint { .. }
-                | mainstay_db::Error::Refused(_)
-                | mainstay_db::Error::Other(_),
-            )
-            | WebhookError::NotStored
-            | WebhookError::Unreadable(_) => Problem::internal(error),
+            WebhookError::Database(error) => failure::database(error),
+            WebhookError::NotStored | WebhookError::Unreadable(_) => Problem::internal(error),
         }
     }
 }

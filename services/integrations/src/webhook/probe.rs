@@ -30,12 +30,13 @@ impl WebhookProbe {
     async fn ask(&self) -> Result<Vec<Queue>> {
         let mut connection = self.worker.connection().await?;
         let row = sqlx::query!(
-            r#"select waiting.ready as "ready!", waiting.oldest, given_up.dead as "dead!"
-               from (select count(*) as ready, min(received_at) as oldest
-                     from (select received_at from webhook_event
-                           where state in ('received', 'failed') and state <> 'processed' limit $1) w) waiting,
-                    (select count(*) as dead
-                     from (select from webhook_event where state = 'dead' and state <> 'processed' limit $1) d) given_up"#,
+            r#"select waiting.ready as "ready!", waiting.oldest, given_up.dead as "dead!",
+                      (select count(*) from (select from webhook_lease where leased_until > clock_timestamp() limit $1) l)
+                        as "running!"
+               from (select count(*) as ready, min(since) as oldest
+                     from (select coalesce(replayed_at, received_at) as since from webhook_event
+                           where due_at is not null limit $1) w) waiting,
+                    (select count(*) as dead from (select from webhook_event where state = 'dead' limit $1) d) given_up"#,
             MOST,
         )
         .fetch_one(connection.conn())
@@ -44,8 +45,7 @@ impl WebhookProbe {
             name: "webhooks",
             ready: counted(row.ready),
             oldest_ready: age(self.clock.now(), row.oldest),
-            // Those in hand are jobs in hand; see there.
-            running: 0,
+            running: counted(row.running),
             dead: counted(row.dead),
             late_after: LATE,
             // What a provider told us has not had its effect.

@@ -1,38 +1,40 @@
-//! The webhook inbox over gRPC: intake for the gateway, the list for operators. Protobuf to values and back.
-//! Deliberately absent: decisions.
+//! The intake over gRPC, for the gateway: protobuf to values and back.
+//! Deliberately absent: decisions, and what operators ask ([`super::events`]).
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use mainstay_db::{Database, PageRequest};
 use mainstay_jobs::Wake;
-use mainstay_proto::integrations::v1::webhook_event_service_server::WebhookEventService;
+use mainstay_proto::integrations::v1 as proto;
 use mainstay_proto::integrations::v1::webhook_intake_service_server::WebhookIntakeService;
-use mainstay_proto::integrations::v1::{self as proto, WebhookEventState};
+use mainstay_rpc::field::time;
 use mainstay_rpc::{Problem, Violations, open};
-use mainstay_runtime::{Clock, telemetry};
-use mainstay_types::WebhookEventId;
+use mainstay_runtime::telemetry;
 use secrecy::ExposeSecret;
 use tonic::{Request, Response, Status};
-use uuid::Uuid;
 
-use super::{Filter, Key, NewWebhook, State, WebhookEvent};
+use super::{Key, NewWebhook, Pressure};
+use crate::Integrations;
 use crate::config::VerificationSecrets;
+use crate::form_endpoint;
+use crate::provider_account::{self, Provider};
 
+/// Websites' forms, which no secret signs.
+const FORMS: &str = "forms";
 /// What the platform's own endpoint of a provider stands for.
 const OWN_ACCOUNT: &str = "default";
 
 /// Takes in what the gateway verified, and tells it what to verify with.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Intake {
-    /// Where it is stored.
-    pub database: Database,
-    /// What webhooks may be signed with.
+    /// Where it is stored, and whose accounts webhooks come for.
+    pub integrations: Integrations,
+    /// What webhooks of the platform's own accounts may be signed with.
     pub secrets: Arc<VerificationSecrets>,
-    /// The platform's time.
-    pub clock: Clock,
     /// Who hands on what was stored.
     pub wake: Wake,
+    /// What makes handing on wait meanwhile.
+    pub pressure: Pressure,
 }
 
 #[tonic::async_trait]
@@ -42,7 +44,8 @@ impl WebhookIntakeService for Intake {
         request: Request<proto::StoreWebhooksRequest>,
     ) -> Result<Response<proto::StoreWebhooksResponse>, Status> {
         let (_, message) = open(request)?;
-        let now = self.clock.now();
+        let crowd = self.pressure.taken_in(message.webhooks.len());
+        let now = self.integrations.clock.now();
         let mut faults = Violations::new();
         let webhooks: Vec<NewWebhook> = message
             .webhooks
@@ -51,10 +54,11 @@ impl WebhookIntakeService for Intake {
             .map(|(place, webhook)| read(place, webhook, now, &mut faults))
             .collect();
         faults.finish()?;
-        let stored = super::store(&self.database.worker(), webhooks, now)
+        let stored = super::store(&self.integrations.database.worker(), webhooks, now)
             .await
             .map_err(Problem::from)?;
-        if stored.iter().any(|stored| !stored.duplicate) {
+        // In a crowd whoever hands on looks from time to time, not for each call.
+        if !crowd && stored.iter().any(|stored| !stored.duplicate) {
             self.wake.wake();
         }
         let results = stored.into_iter().map(|stored| proto::StoredWebhook {
@@ -71,18 +75,62 @@ impl WebhookIntakeService for Intake {
         request: Request<proto::ListVerificationSecretsRequest>,
     ) -> Result<Response<proto::ListVerificationSecretsResponse>, Status> {
         let (_, message) = open(request)?;
-        // Endpoints of single accounts come with those accounts' credentials (INT-16); there is none to find yet.
-        let secrets = match (message.provider.as_str(), message.endpoint_token.as_str()) {
-            ("stripe", "") => &self.secrets.stripe,
+        let (provider, token) = (message.provider.as_str(), message.endpoint_token.as_str());
+        if !token.is_empty() {
+            return Ok(Response::new(self.of_account(provider, token).await?));
+        }
+        let secrets = match provider {
+            "stripe" => &self.secrets.stripe,
+            "twilio" => &self.secrets.twilio,
             _ => return Err(Problem::not_found("webhook endpoint").into()),
         };
+        // Never an empty list, which would look like a valid answer.
+        if secrets.is_empty() {
+            return Err(Problem::not_found("webhook endpoint").into());
+        }
         Ok(Response::new(proto::ListVerificationSecretsResponse {
             secrets: secrets
                 .iter()
                 .map(|secret| secret.expose_secret().to_owned())
                 .collect(),
             account: OWN_ACCOUNT.to_owned(),
+            allowed_origins: Vec::new(),
+            call_forwards: std::collections::BTreeMap::new(),
         }))
+    }
+}
+
+impl Intake {
+    /// What the webhooks of the account with this token may be signed with, or from where its forms may come.
+    async fn of_account(
+        &self,
+        provider: &str,
+        token: &str,
+    ) -> Result<proto::ListVerificationSecretsResponse, Problem> {
+        let unknown = || Problem::not_found("webhook endpoint");
+        if provider == FORMS {
+            return match form_endpoint::taking(&self.integrations, token).await {
+                Ok(taking) => Ok(proto::ListVerificationSecretsResponse {
+                    secrets: Vec::new(),
+                    account: taking.endpoint.to_string(),
+                    allowed_origins: taking.allowed_origins,
+                    ..Default::default()
+                }),
+                Err(form_endpoint::Error::NotFound) => Err(unknown()),
+                Err(error) => Err(error.into()),
+            };
+        }
+        let provider = Provider::named(provider).ok_or_else(unknown)?;
+        match provider_account::verifying(&self.integrations, provider, token).await {
+            Ok(known) => Ok(proto::ListVerificationSecretsResponse {
+                secrets: known.secrets,
+                account: known.account.to_string(),
+                allowed_origins: Vec::new(),
+                call_forwards: known.call_forwards.into_iter().collect(),
+            }),
+            Err(provider_account::Error::NotFound) => Err(unknown()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -119,117 +167,7 @@ fn read(
         kind: webhook.r#type,
         content_type: webhook.content_type,
         body: webhook.body,
-        received_at: webhook.received_at.and_then(time).unwrap_or(now),
+        received_at: webhook.received_at.as_ref().and_then(time).unwrap_or(now),
         traceparent,
     }
-}
-
-fn time(at: prost_types::Timestamp) -> Option<DateTime<Utc>> {
-    DateTime::from_timestamp(at.seconds, u32::try_from(at.nanos).ok()?)
-}
-
-fn timestamp(at: DateTime<Utc>) -> prost_types::Timestamp {
-    prost_types::Timestamp {
-        seconds: at.timestamp(),
-        // the database keeps no leap seconds, so this is below a thousand million
-        nanos: i32::try_from(at.timestamp_subsec_nanos()).unwrap_or_default(),
-    }
-}
-
-/// Shows the inbox to operators.
-#[derive(Debug, Clone)]
-pub struct Events {
-    /// Where it is stored.
-    pub database: Database,
-}
-
-#[tonic::async_trait]
-impl WebhookEventService for Events {
-    async fn list_webhook_events(
-        &self,
-        request: Request<proto::ListWebhookEventsRequest>,
-    ) -> Result<Response<proto::ListWebhookEventsResponse>, Status> {
-        let (context, message) = open(request)?;
-        let mut faults = Violations::new();
-        let page = faults.check(
-            "page_token",
-            PageRequest::<Uuid>::new(
-                "integrations.webhook_events",
-                message.page_size,
-                message.page_token.as_deref(),
-            ),
-        );
-        let filter = Filter {
-            provider: message.provider.clone(),
-            state: asked_state(message.state),
-            kind: message.r#type,
-        };
-        faults.finish()?;
-        let page = page.ok_or_else(|| Problem::internal("a page without a fault"))?;
-        let rows = super::list(&self.database, &context.agency_scope(), &filter, &page)
-            .await
-            .map_err(Problem::from)?;
-        let page = page.page(rows, |last| last.id.uuid());
-        let data: Result<Vec<_>, Problem> = page.rows.into_iter().map(show).collect();
-        Ok(Response::new(proto::ListWebhookEventsResponse {
-            data: data?,
-            next_page_token: page.next_page_token,
-        }))
-    }
-
-    async fn get_webhook_event(
-        &self,
-        request: Request<proto::GetWebhookEventRequest>,
-    ) -> Result<Response<proto::WebhookEvent>, Status> {
-        let (context, message) = open(request)?;
-        let mut faults = Violations::new();
-        let id = faults.check(
-            "webhook_event_id",
-            WebhookEventId::parse(&message.webhook_event_id),
-        );
-        faults.finish()?;
-        let id = id.ok_or_else(|| Problem::internal("an id without a fault"))?;
-        let event = super::get(&self.database, &context.agency_scope(), id)
-            .await
-            .map_err(Problem::from)?;
-        Ok(Response::new(show(event)?))
-    }
-}
-
-/// The state asked for. Numbers that are no state were refused by the server stack.
-fn asked_state(asked: Option<i32>) -> Option<State> {
-    match asked.and_then(|number| WebhookEventState::try_from(number).ok())? {
-        WebhookEventState::Unspecified => None,
-        WebhookEventState::Received => Some(State::Received),
-        WebhookEventState::Processed => Some(State::Processed),
-        WebhookEventState::Failed => Some(State::Failed),
-        WebhookEventState::Dead => Some(State::Dead),
-    }
-}
-
-fn show(event: WebhookEvent) -> Result<proto::WebhookEvent, Problem> {
-    let state = State::try_from(event.state.as_str()).map_err(super::WebhookError::from)?;
-    let state = match state {
-        State::Received => WebhookEventState::Received,
-        State::Processed => WebhookEventState::Processed,
-        State::Failed => WebhookEventState::Failed,
-        State::Dead => WebhookEventState::Dead,
-    };
-    Ok(proto::WebhookEvent {
-        id: Some(event.id.to_string()),
-        provider: Some(event.provider),
-        event_id: Some(event.event_key),
-        r#type: Some(event.kind),
-        state: Some(state.into()),
-        attempts: Some(event.attempts),
-        received_at: Some(timestamp(event.received_at)),
-        processed_at: event.processed_at.map(timestamp),
-        error: event.error,
-        trace_id: event
-            .traceparent
-            .as_deref()
-            .and_then(telemetry::trace_id_of),
-        client_id: event.client.map(|client| client.to_string()),
-        outcome: event.outcome,
-    })
 }

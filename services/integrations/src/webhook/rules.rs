@@ -11,7 +11,7 @@ use super::{Answer, Key, Next};
 
 /// How often handing a webhook on is tried before a person must look. With the queue's pauses (doubling from a second to
 /// an hour) that is about a day: longer than any owner should be away, sooner than anyone forgets.
-pub const MAX_ATTEMPTS: i32 = 40;
+pub const MAX_ATTEMPTS: u32 = 40;
 
 /// Webhooks are kept for thirteen whole weeks, and the present one.
 pub const WEEKS_KEPT: u64 = 13;
@@ -53,6 +53,12 @@ pub fn after(answer: Answer, attempts: u32, max_attempts: u32) -> Next {
     }
 }
 
+/// The partition that an id belongs to, as the table's own check has it: of a ring of sixteen weeks.
+pub fn slot(id: Uuid) -> i16 {
+    let ms = (id.as_u128() >> 80) as u64;
+    (ms / WEEK_MS % 16) as i16
+}
+
 /// The least id that is still kept when `newest` is the id of something that comes in now. Ids tell their time, so the
 /// clock that made them is the one that judges them, also where the platform's clock is shifted.
 pub fn oldest_kept(newest: WebhookEventId) -> Uuid {
@@ -61,7 +67,8 @@ pub fn oldest_kept(newest: WebhookEventId) -> Uuid {
     Uuid::from_u128(u128::from(week * WEEK_MS) << 80)
 }
 
-fn shortened(text: String) -> String {
+/// As much of a text as the table takes.
+pub fn shortened(text: String) -> String {
     if text.chars().count() <= LONGEST_TEXT {
         return text;
     }
@@ -151,6 +158,17 @@ mod tests {
             panic!("it is tried again");
         };
         assert_eq!(error.chars().count(), LONGEST_TEXT);
+    }
+
+    #[test]
+    fn an_id_tells_its_partition_in_a_ring_of_sixteen_weeks() {
+        let in_week = |n: u64| Uuid::from_u128(u128::from(n * WEEK_MS) << 80 | 7 << 76);
+        assert_eq!(
+            [0, 1, 15, 16, 2967].map(|n| slot(in_week(n))),
+            [0, 1, 15, 0, 7]
+        );
+        let last_moment = Uuid::from_u128(u128::from(16 * WEEK_MS - 1) << 80 | 7 << 76);
+        assert_eq!(slot(last_moment), 15);
     }
 
     #[test]

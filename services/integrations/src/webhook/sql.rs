@@ -4,17 +4,17 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use mainstay_types::{AgencyId, ClientId, JobId, WebhookEventId};
+use mainstay_types::{AgencyId, ClientId, WebhookEventId};
 use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
-use super::{Filter, NewWebhook, Next, State, Undelivered, WebhookEvent, Whose};
+use super::{Filter, NewWebhook, State, WebhookEvent, rules};
 
 /// The columns of a batch, each key once.
 #[derive(Debug, Default)]
 pub struct Batch {
     ids: Vec<Uuid>,
-    job_ids: Vec<Uuid>,
+    slots: Vec<i16>,
     providers: Vec<String>,
     accounts: Vec<String>,
     event_keys: Vec<String>,
@@ -29,7 +29,7 @@ impl Batch {
     /// One more, under this id if it is new.
     pub fn push(&mut self, id: Uuid, webhook: NewWebhook) {
         self.ids.push(id);
-        self.job_ids.push(JobId::generate().uuid());
+        self.slots.push(rules::slot(id));
         self.providers.push(webhook.key.provider);
         self.accounts.push(webhook.key.account);
         self.event_keys.push(webhook.key.event_key);
@@ -39,44 +39,59 @@ impl Batch {
         self.received_ats.push(webhook.received_at);
         self.traceparents.push(webhook.traceparent);
     }
+
+    /// Whether there is nothing left in it.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Leaves those out that are done.
+    pub fn without(&mut self, done: &HashMap<Uuid, WebhookEventId>) {
+        let kept: Vec<bool> = self.ids.iter().map(|id| !done.contains_key(id)).collect();
+        fn sift<T>(column: &mut Vec<T>, kept: &[bool]) {
+            let mut kept = kept.iter();
+            column.retain(|_| kept.next().copied().unwrap_or(false));
+        }
+        sift(&mut self.ids, &kept);
+        sift(&mut self.slots, &kept);
+        sift(&mut self.providers, &kept);
+        sift(&mut self.accounts, &kept);
+        sift(&mut self.event_keys, &kept);
+        sift(&mut self.types, &kept);
+        sift(&mut self.content_types, &kept);
+        sift(&mut self.bodies, &kept);
+        sift(&mut self.received_ats, &kept);
+        sift(&mut self.traceparents, &kept);
+    }
 }
 
-/// Remembers the keys, stores what is new and queues its delivery, in one statement. Gives for the id of each webhook
-/// the id it is stored under: its own, or that of the first with its key.
+/// Remembers the keys that are new and stores their webhooks, due at once, in one statement. Gives the ids of those; the
+/// others' keys are remembered by whoever was first, and when this returns that one is durable.
 pub async fn insert(
     conn: &mut PgConnection,
     batch: &Batch,
-    max_attempts: i32,
     now: DateTime<Utc>,
-) -> sqlx::Result<HashMap<Uuid, WebhookEventId>> {
-    // In the order of the keys, so that two batches cannot deadlock. A repetition moves its key's expiry on: whoever still repeats, is still remembered. It also makes `returning`
-    // tell the first one's id when that one was committed after this statement began.
-    let rows = sqlx::query!(
+) -> sqlx::Result<Vec<Uuid>> {
+    // In the order of the keys, so that two batches cannot deadlock.
+    sqlx::query_scalar!(
         r#"with given as materialized (
-             select * from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
+             select * from unnest($1::uuid[], $2::smallint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
                                   $8::bytea[], $9::timestamptz[], $10::text[])
-               as given (id, job_id, provider, account, event_key, type, content_type, body, received_at, traceparent)
+               as given (id, slot, provider, account, event_key, type, content_type, body, received_at, traceparent)
            ), remembered as (
              insert into webhook_dedup (provider, account, event_key, webhook_event_id, expires_at)
              select provider, account, event_key, id, now() + interval '120 days' from given
              order by provider, account, event_key
-             on conflict (provider, account, event_key) do update set expires_at = excluded.expires_at
-             returning webhook_event_id, provider, account, event_key
-           ), fresh as (
-             select given.* from given join remembered on remembered.webhook_event_id = given.id
-           ), stored as (
-             insert into webhook_event (id, slot, provider, account, event_key, type, content_type, body, received_at, traceparent)
-             select id, webhook_slot(id), provider, account, event_key, type, content_type, body, received_at, traceparent
-             from fresh
-           ), queued as (
-             insert into job (id, kind, run_at, payload, max_attempts, traceparent)
-             select job_id, 'deliver_webhook', $12, jsonb_build_object('webhook_event_id', id), $11, traceparent
-             from fresh
+             on conflict (provider, account, event_key) do nothing
+             returning webhook_event_id
            )
-           select given.id as "given!", remembered.webhook_event_id as "stored!"
-           from given join remembered using (provider, account, event_key)"#,
+           insert into webhook_event (id, slot, provider, account, event_key, type, content_type, body, received_at,
+                                      traceparent, due_at)
+           select id, slot, provider, account, event_key, type, content_type, body, received_at, traceparent, $11
+           from given where id in (select webhook_event_id from remembered)
+           returning id"#,
         &batch.ids,
-        &batch.job_ids,
+        &batch.slots,
         &batch.providers,
         &batch.accounts,
         &batch.event_keys,
@@ -85,8 +100,35 @@ pub async fn insert(
         &batch.bodies,
         &batch.received_ats,
         &batch.traceparents as &[Option<String>],
-        max_attempts,
         now,
+    )
+    .fetch_all(conn)
+    .await
+}
+
+/// Moves the expiry of keys on that are remembered: whoever still repeats, is still remembered. Gives for the id of each
+/// webhook the id that the first with its key is stored under.
+pub async fn remember_again(
+    conn: &mut PgConnection,
+    batch: &Batch,
+) -> sqlx::Result<HashMap<Uuid, WebhookEventId>> {
+    // Locked in the order of the keys, for the same reason.
+    let rows = sqlx::query!(
+        r#"with known as (
+             select given.id, d.provider, d.account, d.event_key
+             from unnest($1::uuid[], $2::text[], $3::text[], $4::text[]) as given (id, provider, account, event_key)
+             join webhook_dedup d using (provider, account, event_key)
+             order by d.provider, d.account, d.event_key
+             for update of d
+           )
+           update webhook_dedup d set expires_at = now() + interval '120 days'
+           from known
+           where d.provider = known.provider and d.account = known.account and d.event_key = known.event_key
+           returning known.id as "given!", d.webhook_event_id as "stored!""#,
+        &batch.ids,
+        &batch.providers,
+        &batch.accounts,
+        &batch.event_keys,
     )
     .fetch_all(conn)
     .await?;
@@ -94,54 +136,6 @@ pub async fn insert(
         .into_iter()
         .map(|row| (row.given, WebhookEventId::from_uuid(row.stored)));
     Ok(ids.collect())
-}
-
-/// What handing on needs; none when the webhook had its effect, or its week is gone.
-pub async fn find_undelivered(
-    conn: &mut PgConnection,
-    id: WebhookEventId,
-) -> sqlx::Result<Option<Undelivered>> {
-    sqlx::query_as!(
-        Undelivered,
-        r#"select provider, event_key, type as "kind", body from webhook_event
-           where id = $1 and slot = webhook_slot($1) and state <> 'processed'"#,
-        id.uuid(),
-    )
-    .fetch_optional(conn)
-    .await
-}
-
-/// Writes what a try led to. A webhook that had its effect stays so, whatever a late second runner reports.
-pub async fn apply(
-    conn: &mut PgConnection,
-    id: WebhookEventId,
-    next: &Next,
-    whose: Option<Whose>,
-    now: DateTime<Utc>,
-) -> sqlx::Result<()> {
-    let processed_at = matches!(next, Next::Processed { .. }).then_some(now);
-    let (outcome, error) = match next {
-        Next::Processed { outcome } => (Some(outcome), None),
-        Next::Failed { error } | Next::Dead { error } => (None, Some(error)),
-    };
-    let agency = whose.map(|whose| whose.agency.uuid());
-    let client = whose.and_then(|whose| whose.client).map(ClientId::uuid);
-    sqlx::query!(
-        "update webhook_event
-         set state = $2, attempts = attempts + 1, outcome = $3, error = $4, processed_at = $5,
-             agency_id = coalesce($6, agency_id), tenant_id = case when $6::uuid is null then tenant_id else $7 end
-         where id = $1 and slot = webhook_slot($1) and state <> 'processed'",
-        id.uuid(),
-        next.state().as_str(),
-        outcome,
-        error,
-        processed_at,
-        agency,
-        client,
-    )
-    .execute(conn)
-    .await?;
-    Ok(())
 }
 
 /// An agency's webhooks older than `before`, newest first.
@@ -155,7 +149,7 @@ pub async fn list(
     sqlx::query_as!(
         WebhookEvent,
         r#"select id as "id: WebhookEventId", tenant_id as "client: ClientId", provider, event_key, type as "kind", state,
-                  attempts, outcome, error, traceparent, received_at, processed_at
+                  attempts, outcome, error, traceparent, received_at, processed_at, replays, replayed_at
            from webhook_event
            where agency_id = $1 and id < $2 and ($3::text is null or provider = $3)
              and ($4::text is null or state = $4) and ($5::text is null or type = $5)
@@ -180,7 +174,7 @@ pub async fn find(
     sqlx::query_as!(
         WebhookEvent,
         r#"select id as "id: WebhookEventId", tenant_id as "client: ClientId", provider, event_key, type as "kind", state,
-                  attempts, outcome, error, traceparent, received_at, processed_at
+                  attempts, outcome, error, traceparent, received_at, processed_at, replays, replayed_at
            from webhook_event
            where agency_id = $1 and id = $2 and slot = webhook_slot($2)"#,
         agency.uuid(),

@@ -17,10 +17,12 @@ async fn webhooks_are_counted_by_whether_they_wait_or_were_given_up() {
     {
         test.execute(&format!(
             "insert into integrations.webhook_event
-               (id, slot, provider, account, event_key, type, state, error, processed_at, content_type, body, received_at)
+               (id, slot, provider, account, event_key, type, state, error, processed_at, due_at, content_type, body,
+                received_at)
              select id, integrations.webhook_slot(id), 'stripe', 'platform', 'evt_{number}', 'invoice.paid', '{state}',
                     case when '{state}' in ('failed', 'dead') then 'billing did not take it' end,
-                    case when '{state}' = 'processed' then now() end, 'application/json', '', '2026-11-21T12:00:00Z'
+                    case when '{state}' = 'processed' then now() end,
+                    case when '{state}' in ('received', 'failed') then now() end, 'application/json', '', '2026-11-21T12:00:00Z'
              from (select gen_random_uuid() as id) i"
         ))
         .await;

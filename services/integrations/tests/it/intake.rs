@@ -9,7 +9,7 @@ use tonic::Code;
 use crate::stage::{Stage, webhook};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_delivered_a_hundred_times_at_once_is_one_row_one_job_and_one_effect() {
+async fn a_webhook_delivered_a_hundred_times_at_once_is_one_row_and_one_effect() {
     let mut stage = Stage::start().await;
     let deliveries = (0..100).map(|_| stage.store(vec![webhook("evt_1", "invoice.paid")]));
     let mut ids = HashSet::new();
@@ -43,7 +43,13 @@ async fn a_webhook_delivered_a_hundred_times_at_once_is_one_row_one_job_and_one_
     );
     assert_eq!(
         database
-            .count("select count(*) from integrations.job where kind = 'deliver_webhook'")
+            .count("select count(*) from integrations.webhook_event where due_at is not null")
+            .await,
+        0
+    );
+    assert_eq!(
+        database
+            .count("select count(*) from integrations.webhook_lease")
             .await,
         0
     );
@@ -132,17 +138,17 @@ async fn a_poisoned_webhook_fails_its_batch_whole_and_alone_fails_only_itself() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_that_cannot_be_queued_is_not_stored_either() {
+async fn a_webhook_that_cannot_be_kept_is_not_remembered_either() {
     let stage = Stage::start().await;
     stage
         .store(vec![webhook("evt_1", "invoice.paid")])
         .await
         .expect("stored");
-    stage.database.execute("alter table integrations.job add constraint no_more check (kind <> 'deliver_webhook') not valid").await;
+    stage.database.execute("alter table integrations.webhook_event add constraint no_more check (event_key <> 'evt_2') not valid").await;
     let refusal = stage
         .store(vec![webhook("evt_2", "invoice.paid")])
         .await
-        .expect_err("it cannot be queued");
+        .expect_err("it cannot be kept");
     assert_eq!(refusal.code(), Code::Internal);
     assert_eq!(
         refusal.message(),
@@ -158,7 +164,7 @@ async fn a_webhook_that_cannot_be_queued_is_not_stored_either() {
     );
     stage
         .database
-        .execute("alter table integrations.job drop constraint no_more")
+        .execute("alter table integrations.webhook_event drop constraint no_more")
         .await;
     let stored = stage
         .store(vec![webhook("evt_2", "invoice.paid")])
@@ -251,11 +257,35 @@ async fn a_sender_that_repeats_what_was_not_confirmed_loses_nothing_when_the_dat
             .await,
         100
     );
-    let forgotten = "select count(*) from integrations.webhook_event where state <> 'processed' and id not in
-        (select (payload ->> 'webhook_event_id')::uuid from integrations.job where kind = 'deliver_webhook')";
+    let forgotten = "select count(*) from integrations.webhook_event where state <> 'processed' and due_at is null";
     assert_eq!(
         database.count(forgotten).await,
         0,
         "each is queued or had its effect"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_repeats_a_webhook_is_remembered_from_then_on() {
+    let stage = Stage::start().await;
+    let known = || webhook("evt_1", "invoice.paid");
+    let first = stage.store(vec![known()]).await.expect("stored").remove(0);
+    stage
+        .database
+        .execute("update integrations.webhook_dedup set expires_at = now() + interval '1 day'")
+        .await;
+    let stored = stage
+        .store(vec![
+            webhook("evt_2", "invoice.paid"),
+            known(),
+            webhook("evt_3", "invoice.paid"),
+        ])
+        .await
+        .expect("stored or known");
+    let duplicates: Vec<bool> = stored.iter().map(|one| one.duplicate).collect();
+    assert_eq!(duplicates, [false, true, false]);
+    assert_eq!(stored[1].id, first.id);
+    let long = "select count(*) from integrations.webhook_dedup where expires_at > now() + interval '119 days'";
+    assert_eq!(stage.database.count(long).await, 3);
+    stage.stop().await;
 }

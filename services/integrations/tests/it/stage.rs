@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use mainstay_integrations::Settings;
 use mainstay_integrations::config::VerificationSecrets;
+use mainstay_integrations::vault::MasterKeys;
 use mainstay_proto::billing::v1::stripe_event_service_server::{
     StripeEventService, StripeEventServiceServer,
 };
 use mainstay_proto::billing::v1::{
     HandleStripeEventRequest, HandleStripeEventResponse, StripeEventOutcome,
 };
+use mainstay_proto::integrations::v1::dead_letter_service_client::DeadLetterServiceClient;
 use mainstay_proto::integrations::v1::webhook_event_service_client::WebhookEventServiceClient;
 use mainstay_proto::integrations::v1::webhook_intake_service_client::WebhookIntakeServiceClient;
 use mainstay_proto::integrations::v1::{StoreWebhooksRequest, StoredWebhook, Webhook};
@@ -30,6 +32,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status};
+
+/// A master key.
+pub const MASTER_KEY: &str =
+    "2026:5c1a60b2f7d84e93a1c05b7e2d9f4836b0e7c4d15a8f29637be01d4c8a52f963";
 
 /// What billing answers to one event.
 pub type Line = Result<HandleStripeEventResponse, Status>;
@@ -111,7 +117,14 @@ impl Stage {
 
     /// Integrations and billing serve, and billing answers so.
     pub async fn with_script<const N: usize>(script: [(&'static str, Vec<Line>); N]) -> Self {
-        let database = TestDatabase::new().await;
+        Self::on(TestDatabase::new().await, script).await
+    }
+
+    /// The same on a database that holds something already.
+    pub async fn on<const N: usize>(
+        database: TestDatabase,
+        script: [(&'static str, Vec<Line>); N],
+    ) -> Self {
         let keys: Vec<ServiceKey> = ServiceName::ALL
             .into_iter()
             .map(ServiceKey::generate)
@@ -170,7 +183,10 @@ impl Stage {
         let settings = Settings {
             verification: VerificationSecrets {
                 stripe: vec!["whsec_new".into(), "whsec_old".into()],
+                twilio: Vec::new(),
             },
+            master_keys: MasterKeys::parse(MASTER_KEY).expect("a master key"),
+            plain_http_allowed: true,
         };
         let serving = mainstay_integrations::serve(
             settings,
@@ -225,6 +241,24 @@ impl Stage {
         WebhookEventServiceClient::new(self.gateway.channel(ServiceName::Integrations))
     }
 
+    /// The dead letters, as the gateway calls them for people.
+    pub fn dead_letters(&self) -> DeadLetterServiceClient<ServiceChannel> {
+        DeadLetterServiceClient::new(self.gateway.channel(ServiceName::Integrations))
+    }
+
+    /// Asks the database again until it counts so many; what is under way gets a minute.
+    pub async fn until(&self, wanted: i64, count: &str) {
+        let asked = async {
+            let mut pace = tokio::time::interval(Duration::from_millis(20));
+            while self.database.count(count).await != wanted {
+                pace.tick().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), asked)
+            .await
+            .unwrap_or_else(|_| panic!("never {wanted}: {count}"));
+    }
+
     /// A request in the name of a key of this agency that may see its webhooks (of these clients only).
     pub fn acting_for<T>(
         &self,
@@ -233,7 +267,14 @@ impl Stage {
         message: T,
     ) -> Request<T> {
         let grant = Grant {
-            permissions: vec!["integrations.webhook_events.read".to_owned()],
+            permissions: [
+                "integrations.webhook_events.read",
+                "integrations.webhook_events.replay",
+                "integrations.dead_letters.read",
+                "integrations.dead_letters.replay",
+            ]
+            .map(str::to_owned)
+            .into(),
             clients,
         };
         let actor = Actor::ApiKey {

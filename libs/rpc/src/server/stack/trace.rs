@@ -76,7 +76,8 @@ pub(super) async fn layer(
 
 /// Whether a method is of this role: its context's, or one that every role has.
 fn serves(gate: &Gate, method: &mainstay_transcode::MethodInfo) -> bool {
-    method.context == gate.me.as_str() || matches!(method.context.as_str(), "events" | "health")
+    method.context == gate.me.as_str()
+        || matches!(method.context.as_str(), "events" | "health" | "jobs")
 }
 
 /// Whether a call that ended so failed by our side, and not by what was asked.

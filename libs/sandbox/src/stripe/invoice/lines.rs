@@ -125,23 +125,17 @@ pub(in crate::stripe) fn write(
 ) -> Vec<String> {
     let id = invoice["id"].as_str().unwrap_or_default().to_owned();
     let subtotal: i64 = charges.iter().map(|charge| charge.amount).sum();
-    let mut left = subtotal;
-    let mut taken: Vec<(String, i64)> = Vec::new();
-    for discount in discounts {
-        let off = coupon::amount_off(discount, left, tx.now);
-        if off > 0 {
-            left -= off;
-            taken.push((discount["id"].as_str().unwrap_or_default().to_owned(), off));
-        }
-    }
-    let positive: i64 = charges.iter().map(|charge| charge.amount.max(0)).sum();
-    let mut lines: Vec<Value> = charges
+    let Discounted {
+        left: nets,
+        taken,
+        portions,
+    } = discount(charges, discounts, tx.now);
+    let left: i64 = nets.iter().sum();
+    let lines: Vec<Value> = charges
         .iter()
-        .map(|charge| line(&id, invoice, charge))
+        .zip(portions)
+        .map(|(charge, portions)| line(&id, invoice, charge, &portions))
         .collect();
-    for (discount, off) in &taken {
-        share(&mut lines, discount, *off, positive);
-    }
     let balance = tx.get(
         kind::CUSTOMER,
         invoice["customer"].as_str().unwrap_or_default(),
@@ -173,7 +167,85 @@ pub(in crate::stripe) fn write(
     taken.into_iter().map(|(discount, _)| discount).collect()
 }
 
-fn line(invoice_id: &str, invoice: &Value, charge: &Charge) -> Value {
+/// What discounts make of charges.
+pub(in crate::stripe) struct Discounted {
+    /// What is left of each charge.
+    pub left: Vec<i64>,
+    /// The discounts that took something off, and how much in all.
+    taken: Vec<(String, i64)>,
+    /// For each charge: which discount took how much.
+    portions: Vec<Vec<(String, i64)>>,
+}
+
+/// Takes the discounts off, one after the other. Prorations are left alone: they were discounted when they were made.
+pub(in crate::stripe) fn discount(charges: &[Charge], discounts: &[Value], now: i64) -> Discounted {
+    let mut result = Discounted {
+        left: charges.iter().map(|charge| charge.amount).collect(),
+        taken: Vec::new(),
+        portions: vec![Vec::new(); charges.len()],
+    };
+    for discount in discounts {
+        let eligible: Vec<usize> = charges
+            .iter()
+            .enumerate()
+            .filter(|(at, charge)| {
+                !charge.proration
+                    && result.left[*at] > 0
+                    && coupon::covers(discount, &charge.price["product"])
+            })
+            .map(|(at, _)| at)
+            .collect();
+        let base: i64 = eligible.iter().map(|at| result.left[*at]).sum();
+        let off = coupon::amount_off(discount, base, now);
+        if off <= 0 {
+            continue;
+        }
+        let id = discount["id"].as_str().unwrap_or_default();
+        for (at, portion) in eligible.iter().zip(share(
+            off,
+            &eligible
+                .iter()
+                .map(|at| result.left[*at])
+                .collect::<Vec<i64>>(),
+        )) {
+            if portion > 0 {
+                result.left[*at] -= portion;
+                result.portions[*at].push((id.to_owned(), portion));
+            }
+        }
+        result.taken.push((id.to_owned(), off));
+    }
+    result
+}
+
+/// Spreads `off` over `amounts` in proportion and never more than there is; the odd cents go to the last ones that
+/// have room, so that the parts add up.
+fn share(off: i64, amounts: &[i64]) -> Vec<i64> {
+    let base = amounts
+        .iter()
+        .map(|amount| i128::from(*amount))
+        .sum::<i128>();
+    let mut portions: Vec<i64> = amounts
+        .iter()
+        .map(|amount| {
+            let portion = i128::from(off) * i128::from(*amount) / base.max(1);
+            i64::try_from(portion).unwrap_or(0)
+        })
+        .collect();
+    let mut odd = off - portions.iter().sum::<i64>();
+    for (portion, amount) in portions.iter_mut().zip(amounts).rev() {
+        let more = odd.min(amount - *portion);
+        *portion += more;
+        odd -= more;
+    }
+    portions
+}
+
+fn line(invoice_id: &str, invoice: &Value, charge: &Charge, portions: &[(String, i64)]) -> Value {
+    let discount_amounts: Vec<Value> = portions
+        .iter()
+        .map(|(discount, amount)| json!({ "amount": amount, "discount": discount }))
+        .collect();
     let subscription = &invoice["parent"]["subscription_details"]["subscription"];
     json!({
         "id": ids::stripe("il"),
@@ -181,7 +253,7 @@ fn line(invoice_id: &str, invoice: &Value, charge: &Charge) -> Value {
         "amount": charge.amount,
         "currency": invoice["currency"],
         "description": charge.description,
-        "discount_amounts": [],
+        "discount_amounts": discount_amounts,
         "discountable": !charge.proration,
         "discounts": [],
         "invoice": invoice_id,
@@ -209,33 +281,16 @@ fn line(invoice_id: &str, invoice: &Value, charge: &Charge) -> Value {
     })
 }
 
-/// Spreads a discount over the lines in proportion; the last one takes the odd cents, so that the parts add up.
-fn share(lines: &mut [Value], discount: &str, off: i64, positive: i64) {
-    let mut left = off;
-    let last = lines
-        .iter()
-        .rposition(|line| line["amount"].as_i64().unwrap_or(0) > 0);
-    for (index, line) in lines.iter_mut().enumerate() {
-        let amount = line["amount"].as_i64().unwrap_or(0).max(0);
-        let portion = i128::from(off) * i128::from(amount) / i128::from(positive.max(1));
-        let portion = if Some(index) == last {
-            left
-        } else {
-            i64::try_from(portion).unwrap_or(0)
-        };
-        left -= portion;
-        if let Some(amounts) = line["discount_amounts"]
-            .as_array_mut()
-            .filter(|_| portion > 0)
-        {
-            amounts.push(json!({ "amount": portion, "discount": discount }));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn odd_cents_never_take_more_from_a_line_than_it_has() {
+        assert_eq!(share(2, &[1, 1, 1]), [0, 1, 1]);
+        assert_eq!(share(6, &[1, 2, 3]), [1, 2, 3]);
+        assert_eq!(share(10, &[100, 0, 200]), [3, 0, 7]);
+    }
 
     #[test]
     fn credit_and_debit_of_the_same_price_cancel_out() {

@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::{change_payment, collect, finalize, mark_paid, void};
-use crate::store::Tx;
+use crate::store::{By, Tx};
 use crate::stripe::errors::{Result, StripeError};
 use crate::stripe::list::{self, get, list_parameters};
 use crate::stripe::payment_intent::{self, Outcome};
@@ -45,7 +45,7 @@ pub(in crate::stripe) const OPERATIONS: &[Operation] = &[
                 .as_array()
                 .cloned()
                 .unwrap_or_default();
-            list::page(call, lines.iter(), |_| true)
+            list::page(call, &lines)
         },
     ),
     operation(
@@ -109,11 +109,16 @@ pub(in crate::stripe) const OPERATIONS: &[Operation] = &[
                 .map(|by| by.text("payment_intent"))
                 .transpose()?
                 .flatten();
-            list::list(tx, call, kind::INVOICE_PAYMENT, |payment| {
-                of_invoice(payment)
-                    && of_status(payment)
-                    && intent.is_none_or(|id| payment["payment"]["payment_intent"] == id)
-            })
+            let wanted = |payment: &Value| of_invoice(payment) && of_status(payment);
+            match intent {
+                Some(id) => {
+                    let by = By::field("_payment_intent", id);
+                    list::list_by(tx, call, kind::INVOICE_PAYMENT, by.as_ref(), |payment| {
+                        payment["_payment_intent"] == id && wanted(payment)
+                    })
+                }
+                None => list::list(tx, call, kind::INVOICE_PAYMENT, wanted),
+            }
         },
     ),
     operation(
@@ -254,7 +259,14 @@ fn finalize_call(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
     if let Some(advance) = call.params.boolean("auto_advance")? {
         invoice["auto_advance"] = json!(advance);
     }
-    Ok(finalize(tx, invoice))
+    let invoice = finalize(tx, invoice);
+    if invoice["status"] == "draft" {
+        let code = Some("customer_tax_location_invalid");
+        let mut error = StripeError::state(code, super::FINALIZATION_FAILED);
+        error.keeps_effects = true;
+        return Err(error);
+    }
+    Ok(invoice)
 }
 
 fn void_call(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
@@ -272,19 +284,12 @@ fn void_call(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
 }
 
 fn mark_uncollectible(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
-    let mut invoice = get(tx, kind::INVOICE, "invoice", call.id)?.clone();
+    let invoice = get(tx, kind::INVOICE, "invoice", call.id)?.clone();
     if invoice["status"] != "open" {
         return Err(StripeError::state(
             None,
             "You can only mark open invoices as uncollectible.",
         ));
     }
-    invoice["status"] = json!("uncollectible");
-    invoice["status_transitions"]["marked_uncollectible_at"] = json!(tx.now);
-    invoice["auto_advance"] = json!(false);
-    invoice["next_payment_attempt"] = Value::Null;
-    invoice["_due_at"] = Value::Null;
-    tx.put(kind::INVOICE, invoice.clone());
-    event::emit(tx, "invoice.marked_uncollectible", &invoice, None);
-    Ok(invoice)
+    Ok(super::mark_uncollectible(tx, invoice))
 }

@@ -123,7 +123,9 @@ pub(in crate::stripe) fn create(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Valu
     let customer_id = params.require_text("customer")?.to_owned();
     params.objects("items")?;
     let mut subscription = blank(tx, &id, &customer_id, params)?;
-    customer::live(tx, &customer_id, "customer")?;
+    let customer = customer::live(tx, &customer_id, "customer")?;
+    subscription["test_clock"] = customer["test_clock"].clone();
+    subscription["_clock"] = customer["_clock"].clone();
     if let Some(pm) = params.text("default_payment_method")? {
         subscription["default_payment_method"] =
             payment_method::of_customer(tx, pm, &customer_id, "default_payment_method")?["id"]
@@ -146,18 +148,12 @@ pub(in crate::stripe) fn create(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Valu
         "object": "list", "data": items, "has_more": false, "total_count": items.len(),
         "url": format!("/v1/subscription_items?subscription={id}"),
     });
-    let mut discounts = Vec::new();
-    for (coupon, param) in coupon::named(params)? {
-        discounts.push(coupon::redeem(
-            tx,
-            &coupon,
-            &param,
-            &id,
-            &customer_id,
-            currency.as_str().unwrap_or_default(),
-        )?);
-    }
-    subscription["discounts"] = json!(discounts);
+    let holder = coupon::Holder {
+        subscription: &id,
+        customer: &customer_id,
+        currency: currency.as_str().unwrap_or_default(),
+    };
+    subscription["discounts"] = json!(coupon::asked(tx, params, &holder, &[])?);
 
     let trial_end = trial_end(params, tx.now)?;
     let anchor = trial_end.unwrap_or(tx.now);
@@ -187,7 +183,26 @@ pub(in crate::stripe) fn create(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Valu
     plan(&mut subscription);
     tx.put(kind::SUBSCRIPTION, subscription.clone());
     event::emit(tx, "customer.subscription.created", &subscription, None);
+    if super::notice::give(tx, &subscription) {
+        subscription = get(tx, kind::SUBSCRIPTION, "subscription", &id)?.clone();
+    }
     Ok(subscription)
+}
+
+/// What the end of a trial without a payment method shall do.
+pub(super) fn missing_payment_method(params: &Params<'_>) -> Result<Option<&'static str>> {
+    let end = params
+        .object("trial_settings")?
+        .map(|settings| settings.object("end_behavior"))
+        .transpose()?
+        .flatten();
+    match end {
+        Some(end) => end.one_of(
+            "missing_payment_method",
+            &["cancel", "create_invoice", "pause"],
+        ),
+        None => Ok(None),
+    }
 }
 
 fn blank(tx: &Tx<'_>, id: &str, customer: &str, params: &Params<'_>) -> Result<Value> {
@@ -218,20 +233,7 @@ fn blank(tx: &Tx<'_>, id: &str, customer: &str, params: &Params<'_>) -> Result<V
     let saves = params
         .object("payment_settings")?
         .map(|s| s.one_of("save_default_payment_method", &["off", "on_subscription"]));
-    let on_missing = match params
-        .object("trial_settings")?
-        .map(|settings| settings.object("end_behavior"))
-        .transpose()?
-        .flatten()
-    {
-        Some(end) => end
-            .one_of(
-                "missing_payment_method",
-                &["cancel", "create_invoice", "pause"],
-            )?
-            .unwrap_or("create_invoice"),
-        None => "create_invoice",
-    };
+    let on_missing = missing_payment_method(params)?.unwrap_or("create_invoice");
     Ok(json!({
         "id": id,
         "object": "subscription",
@@ -315,6 +317,10 @@ fn first_invoice(
     }
     tx.put(kind::SUBSCRIPTION, subscription);
     let invoice = invoice::finalize(tx, invoice);
+    if invoice["status"] == "draft" {
+        let code = Some("customer_tax_location_invalid");
+        return Err(StripeError::state(code, invoice::FINALIZATION_FAILED));
+    }
     if due == 0 || sent {
         return Ok(());
     }

@@ -1,11 +1,13 @@
-//! Owns changes to a running subscription: items with proration, cancellation at the period's end, trial, pause.
+//! Owns changes to a running subscription: items, cancellation at the period's end, trial, pause.
 //!
 //! Deliberately absent: `pending_if_incomplete`. A change whose invoice cannot be collected stands and leaves the
 //! subscription past due (`allow_incomplete`), or is undone whole (`error_if_incomplete`).
 
 use serde_json::{Value, json};
 
-use super::create::trial_end;
+use super::create::{missing_payment_method, trial_end};
+use super::notice;
+use super::proration::prorate;
 use super::{check_together, is_live, items, new_item, period, plan, recurring_price, set_period};
 use crate::store::Tx;
 use crate::stripe::errors::{Result, StripeError};
@@ -27,6 +29,7 @@ pub(in crate::stripe) const PARAMETERS: &[&str] = &[
     "default_payment_method",
     "description",
     "discounts[].coupon",
+    "discounts[].discount",
     "items[].deleted",
     "items[].id",
     "items[].metadata.*",
@@ -43,6 +46,7 @@ pub(in crate::stripe) const PARAMETERS: &[&str] = &[
     "proration_behavior",
     "proration_date",
     "trial_end",
+    "trial_settings.end_behavior.missing_payment_method",
 ];
 
 pub(in crate::stripe) fn update(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
@@ -158,6 +162,8 @@ pub(in crate::stripe) fn update(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Valu
         "customer.subscription.updated",
         subscription.clone(),
     );
+    // A trial moved to within three days of its end is told of now.
+    notice::give(tx, &subscription);
     if bill_period || (proration == "always_invoice" && has_pending(&subscription)) {
         bill(
             tx,
@@ -214,8 +220,21 @@ fn plain_fields(tx: &Tx<'_>, subscription: &mut Value, params: &Params<'_>) -> R
             pause.one_of("behavior", &["keep_as_draft", "mark_uncollectible", "void"])?;
         let behavior =
             behavior.ok_or_else(|| StripeError::missing("pause_collection[behavior]"))?;
+        let resumes_at = pause.integer("resumes_at")?;
+        if resumes_at.is_some_and(|at| at <= tx.now) {
+            let message = "Invalid timestamp: must be in the future.";
+            return Err(StripeError::parameter(
+                "parameter_invalid",
+                "pause_collection[resumes_at]",
+                message,
+            ));
+        }
         subscription["pause_collection"] =
-            json!({ "behavior": behavior, "resumes_at": pause.integer("resumes_at")? });
+            json!({ "behavior": behavior, "resumes_at": resumes_at });
+    }
+    if let Some(on_missing) = missing_payment_method(params)? {
+        subscription["trial_settings"]["end_behavior"]["missing_payment_method"] =
+            json!(on_missing);
     }
     Ok(())
 }
@@ -274,13 +293,18 @@ fn replace_discounts(tx: &mut Tx<'_>, subscription: &mut Value, params: &Params<
         .as_str()
         .unwrap_or_default()
         .to_owned();
-    let mut discounts = Vec::new();
-    for (coupon, param) in coupon::named(params)? {
-        discounts.push(coupon::redeem(
-            tx, &coupon, &param, &id, &customer, &currency,
-        )?);
-    }
-    subscription["discounts"] = json!(discounts);
+    let holder = coupon::Holder {
+        subscription: &id,
+        customer: &customer,
+        currency: &currency,
+    };
+    let before = subscription["discounts"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    let after = coupon::asked(tx, params, &holder, &before)?;
+    coupon::removed(tx, &before, &after);
+    subscription["discounts"] = json!(after);
     Ok(())
 }
 
@@ -351,68 +375,6 @@ fn changed_items(
         item["current_period_end"] = json!(end);
     }
     Ok(Some(items))
-}
-
-fn cost(item: &Value) -> i64 {
-    let unit = item["price"]["unit_amount"].as_i64().unwrap_or(0);
-    unit.saturating_mul(item["quantity"].as_i64().unwrap_or(1))
-}
-
-/// Credits what is unused of the old items and debits the rest of the period at the new ones (unless the period
-/// starts anew and is billed whole anyway).
-fn prorate(
-    tx: &Tx<'_>,
-    subscription: &mut Value,
-    old: &[Value],
-    new: &[Value],
-    at: i64,
-    restarts: bool,
-) {
-    let (start, end) = period(subscription);
-    let same = |a: &Value, b: &Value| {
-        a["id"] == b["id"] && a["price"]["id"] == b["price"]["id"] && a["quantity"] == b["quantity"]
-    };
-    let mut pending = subscription["_pending"]
-        .as_array()
-        .cloned()
-        .unwrap_or_default();
-    let mut add = |item: &Value, amount: i64, text: &str| {
-        if amount == 0 {
-            return;
-        }
-        let charge = Charge {
-            item: item["id"].as_str().unwrap_or_default().to_owned(),
-            price: item["price"].clone(),
-            quantity: item["quantity"].as_i64().unwrap_or(1),
-            amount,
-            description: format!("{text} {}", invoice_lines::product_name(tx, &item["price"])),
-            start: at,
-            end,
-            proration: true,
-        };
-        pending.push(charge.to_pending());
-    };
-    for item in old
-        .iter()
-        .filter(|item| restarts || !new.iter().any(|other| same(item, other)))
-    {
-        add(
-            item,
-            -invoice_lines::unused(cost(item), start, end, at),
-            "Unused time on",
-        );
-    }
-    for item in new
-        .iter()
-        .filter(|item| !restarts && !old.iter().any(|other| same(item, other)))
-    {
-        add(
-            item,
-            invoice_lines::unused(cost(item), start, end, at),
-            "Remaining time on",
-        );
-    }
-    subscription["_pending"] = json!(pending);
 }
 
 /// Invoices what is pending, and the period that begins if `whole_period`.

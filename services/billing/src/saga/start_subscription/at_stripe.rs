@@ -1,40 +1,20 @@
 //! The steps that act at Stripe, in order. Each makes at most one change there, under the key of its intent.
-//! Deliberately absent: decisions on retries; a step says what it knows.
+//! Deliberately absent: decisions on retries; a step says what it knows, and its probe what it finds. The payment:
+//! `payment.rs`.
 
 use mainstay_db::{TenantTx, Worker};
 use mainstay_providers::stripe::StripeFailure;
 use serde_json::{Value, json};
 
+use super::payment::give_back;
 use super::{
-    CUSTOMER, Created, PAYMENT, PAYMENT_METHOD, PRICE, PRODUCT, Paid, SUBSCRIPTION,
-    StartSubscription,
+    Attached, COUPON, CUSTOMER, Created, PAYMENT_METHOD, PRICE, PRODUCT, SUBSCRIPTION,
+    StartSubscription, TRIAL,
 };
-use crate::saga::definition::{Call, Failure, Step, Stop, TRIES_A_KEY};
-use crate::stripe::{
-    KEY_LIFE, NewSubscription, StripeGateway, answered_with_error, did_not_happen, object, stop,
-};
+use crate::saga::definition::{Call, Failure, Probed, Step, Stop};
+use crate::stripe::{METADATA_CLIENT, METADATA_SUBSCRIPTION, NewSubscription, StripeGateway, stop};
 use crate::subscription::sql;
 use crate::{plan, stripe};
-
-/// Whether an intent is to be looked for before it is sent again: the key may be forgotten, or it may hold an answer
-/// from which nothing can be learned.
-fn look_first(call: &Call<'_>) -> bool {
-    call.intended_for > KEY_LIFE || call.attempt >= 2
-}
-
-/// Whether nothing more is to be learned under this key: Stripe keeps an error there. What was asked for is then looked for
-/// a last time, and when it is not there, it did not happen.
-fn nothing_to_learn(call: &Call<'_>, failure: &StripeFailure) -> bool {
-    call.attempt >= TRIES_A_KEY && answered_with_error(failure)
-}
-
-/// A failure of a call that moves no money and that the next saga makes again.
-fn stop_or_give_up(call: &Call<'_>, failure: StripeFailure) -> Stop {
-    match nothing_to_learn(call, &failure) {
-        true => did_not_happen(),
-        false => stop(failure),
-    }
-}
 
 pub(super) struct EnsureCustomer {
     pub(super) stripe: StripeGateway,
@@ -55,20 +35,19 @@ impl Step for EnsureCustomer {
         if let Some(known) = known {
             return Ok(json!(known));
         }
-        let client = call.tenant.client;
-        if look_first(call)
-            && let Some(found) = self.stripe.find_customer(client).await.map_err(stop)?
-        {
-            return Ok(json!(found.id));
-        }
         let key = call.key();
         let made = self
             .stripe
-            .create_customer(&input.payer, client, call.saga, &key);
-        match made.await {
-            Ok(customer) => Ok(json!(customer.id)),
-            Err(failure) => Err(stop_or_give_up(call, failure)),
-        }
+            .create_customer(&input.payer, call.tenant.client, call.saga, &key);
+        Ok(json!(made.await.map_err(stop)?.id))
+    }
+
+    async fn probe(&self, call: &Call<'_>) -> Result<Probed, Stop> {
+        let found = self.stripe.find_customer(call.tenant.client).await;
+        Ok(match found.map_err(stop)? {
+            Some(found) => Probed::Done(json!(found.id)),
+            None => Probed::NotDone,
+        })
     }
 
     fn records(&self) -> bool {
@@ -109,9 +88,17 @@ impl Step for EnsureProduct {
         }
         let key = call.key();
         let made = self.stripe.ensure_product(&id, &input.plan_name, &key);
-        made.await
-            .map_err(|failure| stop_or_give_up(call, failure))?;
+        made.await.map_err(stop)?;
         Ok(json!(id))
+    }
+
+    async fn probe(&self, call: &Call<'_>) -> Result<Probed, Stop> {
+        let input: StartSubscription = call.input()?;
+        let id = input.stripe_product();
+        Ok(match self.stripe.has_product(&id).await.map_err(stop)? {
+            true => Probed::Done(json!(id)),
+            false => Probed::NotDone,
+        })
     }
 }
 
@@ -150,8 +137,17 @@ impl Step for EnsurePrice {
                     None => Err(stop(failure)),
                 }
             }
-            Err(failure) => Err(stop_or_give_up(call, failure)),
+            Err(failure) => Err(stop(failure)),
         }
+    }
+
+    async fn probe(&self, call: &Call<'_>) -> Result<Probed, Stop> {
+        let input: StartSubscription = call.input()?;
+        let found = self.stripe.find_price(&input.stripe_lookup_key()).await;
+        Ok(match found.map_err(stop)? {
+            Some(found) => Probed::Done(json!(found.id)),
+            None => Probed::NotDone,
+        })
     }
 
     fn records(&self) -> bool {
@@ -200,11 +196,33 @@ impl Step for AttachPaymentMethod {
         };
         let customer: String = call.output(CUSTOMER)?;
         let key = call.key();
-        let attached = self.stripe.attach(&payment_method, &customer, &key);
-        let attached = attached
-            .await
-            .map_err(|failure| stop_or_give_up(call, failure))?;
-        Ok(json!(attached.id))
+        let attached = self.stripe.attach(&payment_method, &customer, &key).await;
+        let attached = attached.map_err(stop)?;
+        Ok(json!(Attached {
+            fingerprint: attached.fingerprint().map(str::to_owned),
+            id: attached.id,
+        }))
+    }
+
+    /// A method of a test card gets another id when it is attached; a real one keeps its own.
+    async fn probe(&self, call: &Call<'_>) -> Result<Probed, Stop> {
+        let input: StartSubscription = call.input()?;
+        let Some(payment_method) = input.payment_method else {
+            return Ok(Probed::Done(Value::Null));
+        };
+        let customer: String = call.output(CUSTOMER)?;
+        let found = match self.stripe.payment_method(&payment_method).await {
+            Ok(found) => found,
+            Err(failure) if failure.is_missing() => return Ok(Probed::NotDone),
+            Err(failure) => return Err(stop(failure)),
+        };
+        match found.id == payment_method && found.belongs_to(&customer) {
+            true => Ok(Probed::Done(json!(Attached {
+                fingerprint: found.fingerprint().map(str::to_owned),
+                id: found.id,
+            }))),
+            false => Ok(Probed::NotDone),
+        }
     }
 }
 
@@ -222,32 +240,51 @@ impl Step for CreateSubscription {
         let input: StartSubscription = call.input()?;
         let customer: String = call.output(CUSTOMER)?;
         let price: String = call.output(PRICE)?;
-        let payment_method: Option<String> = call.output(PAYMENT_METHOD)?;
-        if look_first(call) {
-            let found = self.stripe.find_subscription(&customer, input.subscription);
-            if let Some(found) = found.await.map_err(stop)? {
-                return Ok(created(&found));
-            }
-        }
+        let attached: Option<Attached> = call.output(PAYMENT_METHOD)?;
+        let coupon: Option<String> = call.output(COUPON)?;
+        let trial_days: i32 = call.output(TRIAL)?;
         let new = NewSubscription {
             customer: &customer,
             price: &price,
-            payment_method: payment_method.as_deref(),
-            trial_days: u32::try_from(input.trial_days).unwrap_or_default(),
+            payment_method: attached.as_ref().map(|attached| attached.id.as_str()),
+            coupon: coupon.as_deref(),
+            trial_days: u32::try_from(trial_days).unwrap_or_default(),
             client: call.tenant.client,
             saga: call.saga,
             subscription: input.subscription,
         };
-        match self.stripe.create_subscription(&new, &call.key()).await {
-            Ok(made) => Ok(created(&made)),
-            Err(failure) if nothing_to_learn(call, &failure) => {
-                let found = self.stripe.find_subscription(&customer, input.subscription);
-                match found.await.map_err(stop)? {
-                    Some(found) => Ok(created(&found)),
-                    None => Err(did_not_happen()),
-                }
-            }
-            Err(failure) => Err(stop(failure)),
+        let made = self.stripe.create_subscription(&new, &call.key()).await;
+        Ok(created(&made.map_err(stop)?))
+    }
+
+    async fn probe(&self, call: &Call<'_>) -> Result<Probed, Stop> {
+        let input: StartSubscription = call.input()?;
+        let customer: String = call.output(CUSTOMER)?;
+        let found = self.stripe.find_subscription(&customer, input.subscription);
+        Ok(match found.await.map_err(stop)? {
+            Some(found) => Probed::Done(created(&found)),
+            None => Probed::NotDone,
+        })
+    }
+
+    async fn verify(&self, call: &Call<'_>, evidence: Option<&str>) -> Result<Value, String> {
+        let Some(id) = evidence else {
+            return match self.probe(call).await {
+                Ok(Probed::Done(output)) => Ok(output),
+                _ => Err("name the subscription at Stripe (`sub_…`) as evidence".to_owned()),
+            };
+        };
+        let found = self.stripe.subscription(id).await;
+        let found = found.map_err(|_| format!("Stripe shows no subscription {id}"))?;
+        let input: StartSubscription = call.input().map_err(|failure| failure.error)?;
+        let names = |key: &str, ours: String| found.metadata.get(key) == Some(&ours);
+        match names(METADATA_SUBSCRIPTION, input.subscription.to_string())
+            && names(METADATA_CLIENT, call.tenant.client.to_string())
+        {
+            true => Ok(created(&found)),
+            false => Err(format!(
+                "{id} is not this subscription: its metadata names another"
+            )),
         }
     }
 
@@ -306,19 +343,6 @@ impl Step for CreateSubscription {
     }
 }
 
-/// Refunds what was paid on an invoice. Stripe refunds a payment no more than once whole.
-async fn give_back(stripe: &StripeGateway, call: &Call<'_>, invoice: &str) -> Result<(), Stop> {
-    let payments = stripe.payments_of(invoice).await.map_err(stop)?;
-    for intent in payments
-        .iter()
-        .filter_map(object::InvoicePayment::payment_intent)
-    {
-        let key = call.undo_key(intent);
-        stripe.refund(intent, call.saga, &key).await.map_err(stop)?;
-    }
-    Ok(())
-}
-
 fn created(subscription: &stripe::object::Subscription) -> Value {
     json!(Created {
         stripe_subscription: subscription.id.clone(),
@@ -328,69 +352,4 @@ fn created(subscription: &stripe::object::Subscription) -> Value {
             .as_ref()
             .map(|invoice| invoice.id().to_owned()),
     })
-}
-
-pub(super) struct ConfirmPayment {
-    pub(super) stripe: StripeGateway,
-}
-
-#[tonic::async_trait]
-impl Step for ConfirmPayment {
-    fn name(&self) -> &'static str {
-        PAYMENT
-    }
-
-    async fn run(&self, call: &Call<'_>) -> Result<Value, Stop> {
-        let created: Created = call.output(SUBSCRIPTION)?;
-        let payment_method: Option<String> = call.output(PAYMENT_METHOD)?;
-        // A trial, or a price of nothing: Stripe had nothing to wait for.
-        if created.status != "incomplete" {
-            return Ok(json!(Paid { invoice: None }));
-        }
-        let Some(invoice) = created.invoice else {
-            return Err(Failure::new("an incomplete subscription without an invoice").into());
-        };
-        let paid = json!(Paid {
-            invoice: Some(invoice.clone())
-        });
-        if look_first(call) && self.is_paid(&invoice).await? {
-            return Ok(paid);
-        }
-        let key = call.key();
-        match self
-            .stripe
-            .pay_invoice(&invoice, payment_method.as_deref(), &key)
-            .await
-        {
-            Ok(answer) if answer.is_paid() => Ok(paid),
-            Ok(answer) => Err(Failure::new(format!("the invoice is {:?}", answer.status)).into()),
-            // Paid already, by an earlier try or by somebody at Stripe: what was wanted stands.
-            Err(StripeFailure::Refused { .. }) if self.is_paid(&invoice).await? => Ok(paid),
-            Err(failure) if nothing_to_learn(call, &failure) => match self.is_paid(&invoice).await?
-            {
-                true => Ok(paid),
-                false => Err(did_not_happen()),
-            },
-            Err(failure) => Err(stop(failure)),
-        }
-    }
-
-    fn undoable(&self) -> bool {
-        true
-    }
-
-    /// Gives the money back.
-    async fn undo(&self, call: &Call<'_>) -> Result<(), Stop> {
-        let paid: Paid = call.output(PAYMENT)?;
-        match paid.invoice {
-            Some(invoice) => give_back(&self.stripe, call, &invoice).await,
-            None => Ok(()),
-        }
-    }
-}
-
-impl ConfirmPayment {
-    async fn is_paid(&self, invoice: &str) -> Result<bool, Stop> {
-        Ok(self.stripe.invoice(invoice).await.map_err(stop)?.is_paid())
-    }
 }

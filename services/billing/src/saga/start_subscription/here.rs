@@ -1,4 +1,4 @@
-//! The steps that change our own rows: the client's place, and its activation.
+//! The steps that change our own rows: the client's place, its trial, and its activation.
 //! Deliberately absent: a transaction of their own. They write in the one that also writes the saga's log.
 
 use mainstay_db::{TenantTx, Worker};
@@ -6,9 +6,10 @@ use mainstay_rpc::ErrorReason;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Created, SUBSCRIPTION, StartSubscription};
+use super::{Attached, Created, PAYMENT_METHOD, SUBSCRIPTION, StartSubscription, TRIAL, coupon};
 use crate::history::{self, SubscriptionChange};
 use crate::saga::definition::{Call, Failure, Refusal, Step, Stop};
+use crate::saga::place;
 use crate::stripe::{StripeGateway, object::Reading, stop};
 use crate::subscription::{Status, Subscription, rules, sql};
 
@@ -21,6 +22,10 @@ impl Step for ReservePlace {
         "reserve_place"
     }
 
+    fn may_refuse(&self) -> bool {
+        false
+    }
+
     fn undoable(&self) -> bool {
         true
     }
@@ -29,30 +34,57 @@ impl Step for ReservePlace {
         true
     }
 
-    /// Last of all undoing: only now is the client free to try again.
     async fn record_undo(&self, tx: &mut TenantTx, call: &Call<'_>) -> Result<(), Stop> {
-        let (input, before) = locked(tx, call).await?;
-        if !before.status.is_live() {
-            return Ok(());
-        }
-        let reason = call
-            .refusal
-            .map_or("It was undone.", |refusal| &refusal.detail);
-        let failed = Subscription {
-            status: Status::Failed,
-            failure_reason: Some(reason.to_owned()),
-            ..before.clone()
+        let input: StartSubscription = call.input()?;
+        place::give_up(tx, call, input.subscription, &input.by).await
+    }
+}
+
+/// One trial a card (BIL-13). That the client itself had none before was seen when the saga was started.
+pub(super) struct GrantTrial;
+
+#[tonic::async_trait]
+impl Step for GrantTrial {
+    fn name(&self) -> &'static str {
+        TRIAL
+    }
+
+    fn may_refuse(&self) -> bool {
+        false
+    }
+
+    fn records(&self) -> bool {
+        true
+    }
+
+    /// The output: the days that are granted.
+    async fn record(&self, tx: &mut TenantTx, call: &Call<'_>, _: Value) -> Result<Value, Stop> {
+        let input: StartSubscription = call.input()?;
+        let attached: Option<Attached> = call.output(PAYMENT_METHOD)?;
+        let fingerprint = attached.and_then(|attached| attached.fingerprint);
+        let granted = match (input.trial_days, fingerprint) {
+            (0, _) => 0,
+            (days, None) => days,
+            (days, Some(card)) => {
+                let ours = sql::claim_trial(tx.conn(), call.tenant, input.subscription, &card);
+                if ours.await? { days } else { 0 }
+            }
         };
-        let after = sql::apply(tx.conn(), call.tenant, &failed, false, call.now).await?;
-        let by = input.by.at(call.now);
-        history::subscription_changed(
-            tx.conn(),
-            &by,
-            SubscriptionChange::Failed,
-            Some(&before),
-            &after,
-        )
-        .await?;
+        sql::note_trial(tx.conn(), call.tenant, input.subscription, granted).await?;
+        Ok(json!(granted))
+    }
+
+    fn undoable(&self) -> bool {
+        true
+    }
+
+    fn records_undo(&self) -> bool {
+        true
+    }
+
+    async fn record_undo(&self, tx: &mut TenantTx, call: &Call<'_>) -> Result<(), Stop> {
+        let input: StartSubscription = call.input()?;
+        sql::release_trial(tx.conn(), call.tenant, input.subscription).await?;
         Ok(())
     }
 }
@@ -119,6 +151,7 @@ impl Step for Activate {
             current_period_start_at: reading.period_start,
             current_period_end_at: reading.period_end,
             trial_end_at: reading.trial_end,
+            payer_action: None,
             // A trial is good until it ends; a payment says itself through when, by its invoice.
             paid_through_at: if on_trial {
                 before.paid_through_at.max(reading.trial_end)
@@ -127,6 +160,7 @@ impl Step for Activate {
             },
             ..before.clone()
         };
+        coupon::redeem(tx, call, &input).await?;
         let after = sql::apply(tx.conn(), call.tenant, &active, true, call.now).await?;
         let by = input.by.at(call.now);
         history::subscription_changed(
@@ -148,40 +182,19 @@ impl Step for Activate {
         true
     }
 
-    /// Back to its place, granting nothing, until money and subscription are undone at Stripe.
     async fn record_undo(&self, tx: &mut TenantTx, call: &Call<'_>) -> Result<(), Stop> {
-        let (input, before) = locked(tx, call).await?;
-        if !before.status.is_live() {
-            return Ok(());
-        }
-        let revoked = Subscription {
-            status: Status::Incomplete,
-            ..before.clone()
-        };
-        let after = sql::apply(tx.conn(), call.tenant, &revoked, true, call.now).await?;
-        let by = input.by.at(call.now);
-        history::subscription_changed(
-            tx.conn(),
-            &by,
-            SubscriptionChange::Revoked,
-            Some(&before),
-            &after,
-        )
-        .await?;
-        Ok(())
+        let input: StartSubscription = call.input()?;
+        place::revoke(tx, call, input.subscription, &input.by).await
     }
 }
 
 /// The saga's subscription, under the lock of its client's account.
-async fn locked(
+pub(super) async fn locked(
     tx: &mut TenantTx,
     call: &Call<'_>,
 ) -> Result<(StartSubscription, Subscription), Stop> {
     let input: StartSubscription = call.input()?;
-    sql::lock_account(tx.conn(), call.tenant).await?;
-    let subscription = sql::get(tx.conn(), call.tenant, input.subscription).await?;
-    let subscription =
-        subscription.ok_or_else(|| Failure::new("the saga's subscription is not there"))?;
+    let subscription = place::lock(tx, call, input.subscription).await?;
     Ok((input, subscription))
 }
 

@@ -1,0 +1,63 @@
+//! A claim costs the same however long the queue is and whatever the planner believes of it (ADR 0015).
+//! Deliberately absent: the queues themselves. This one is made here, and is claimed from as each of them is.
+
+use mainstay_db::{Database, DatabaseConfig, WorkerTx};
+
+use crate::walls::billing;
+
+const WAITING: i64 = 5_000;
+const CLAIMED: i64 = 8;
+
+/// Takes the next few in the order of their index.
+async fn take(tx: &mut WorkerTx) -> Vec<i64> {
+    sqlx::query_scalar(
+        "select place from waiting where lane = 1 and due_at <= now() order by due_at, place limit $1
+         for update skip locked",
+    )
+    .bind(CLAIMED)
+    .fetch_all(tx.conn())
+    .await
+    .unwrap()
+}
+
+#[tokio::test]
+async fn a_claim_reads_what_it_takes_and_not_all_that_waits() {
+    let (test, _) = billing().await;
+    // One connection, so that the plan of the first claim is the plan of the second.
+    let config = DatabaseConfig {
+        worker_connections: 1,
+        ..test.config("billing")
+    };
+    let database = Database::connect(&config).await.unwrap();
+    test.execute(&format!(
+        "create table billing.waiting (place bigint primary key, lane smallint not null, due_at timestamptz not null)
+           with (autovacuum_enabled = false);
+         create index waiting_due_idx on billing.waiting (lane, due_at, place);
+         grant select, update on billing.waiting to {};
+         analyze billing.waiting",
+        test.role("billing", "worker")
+    ))
+    .await;
+    let worker = database.worker();
+    let mut tx = worker.claim().await.unwrap();
+    assert!(take(&mut tx).await.is_empty());
+    tx.commit().await.unwrap();
+
+    // A backlog comes more quickly than anybody tells the planner.
+    test.execute(&format!(
+        "insert into billing.waiting
+           select n, 1, now() - interval '1 day' + n * interval '1 second' from generate_series(1, {WAITING}) n"
+    ))
+    .await;
+    let mut tx = worker.claim().await.unwrap();
+    let first: Vec<i64> = (1..=CLAIMED).collect();
+    assert_eq!(take(&mut tx).await, first);
+    let read: i64 = sqlx::query_scalar(
+        "select seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables where relname = 'waiting'",
+    )
+    .fetch_one(tx.conn())
+    .await
+    .unwrap();
+    assert!(read <= 4 * CLAIMED, "{read} rows read for {CLAIMED}");
+    tx.rollback().await.unwrap();
+}

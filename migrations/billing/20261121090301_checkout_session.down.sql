@@ -1,0 +1,2 @@
+drop table stripe_event_cursor;
+drop table checkout_session;

@@ -1,0 +1,1 @@
+drop index stripe_object_by_agency_idx;

@@ -1,0 +1,2 @@
+alter table saga_step reset (fillfactor);
+alter table saga reset (fillfactor);

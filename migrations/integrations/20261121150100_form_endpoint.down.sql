@@ -1,0 +1,2 @@
+drop table form_endpoint_token;
+drop table form_endpoint;

@@ -1,0 +1,1 @@
+alter table webhook_event drop column given_up;

@@ -1,0 +1,3 @@
+drop table lead_tag;
+drop table lead_identity;
+drop table lead;

@@ -1,0 +1,10 @@
+drop table address_suppression;
+drop table message_counter;
+drop table send_lane;
+drop sequence send_fence;
+drop table send_queue;
+drop table message_attempt;
+drop table send_permit;
+drop table message_event;
+drop table message;
+drop table conversation;

@@ -1,0 +1,11 @@
+alter table conversation
+  drop column taken_over_at,
+  drop column taken_over_by;
+drop table model_answer;
+drop table inbound_burst;
+drop table appointment;
+drop table automation_message;
+drop table automation_run;
+drop table automation_sweep;
+drop table automation_version;
+drop table automation;

@@ -1,0 +1,10 @@
+drop table conversation_label;
+alter table conversation
+  drop constraint conversation_deleted_at_check,
+  drop constraint conversation_rating_check,
+  drop constraint conversation_closed_at_check,
+  drop column deleted_at,
+  drop column rating,
+  drop column rating_asked_at,
+  drop column closed_at,
+  drop column assigned_to;

@@ -1,0 +1,1 @@
+drop table canned_reply;

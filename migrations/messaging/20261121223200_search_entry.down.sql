@@ -1,0 +1,12 @@
+drop trigger search_moved_address on lead_identity;
+drop trigger search_new_address on lead_identity;
+drop function search_address();
+drop trigger search_named_lead on lead;
+drop trigger search_new_lead on lead;
+drop function search_lead();
+drop trigger search_messages on message;
+drop function search_messages();
+drop table search_entry;
+drop function tenant_query(uuid, text, text);
+drop function tenant_address(uuid, text);
+drop function tenant_words(uuid, text);

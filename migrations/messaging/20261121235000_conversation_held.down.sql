@@ -1,0 +1,1 @@
+drop index conversation_held_idx;

@@ -1,0 +1,104 @@
+//! Somebody calls a client, by public doors alone: the simulated Twilio rings, is told where to put the call through, and tells
+//! with signed callbacks what became of it.
+//! Deliberately absent: callbacks in every order; messaging's own tests have those.
+
+use anyhow::ensure;
+use mainstay_tests::{Platform, world};
+use serde_json::{Value, json};
+
+const PERSON: &str = "+15125550123";
+const OFFICE: &str = "+15125550142";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_is_put_through_where_its_number_says_and_whoever_nobody_talks_with_is_missed()
+-> anyhow::Result<()> {
+    let platform = Platform::start("calls").await?;
+    let owner = platform.owner()?;
+    let client = platform.dev_text("/clients/0/id")?.to_owned();
+    let number = platform.dev_text("/twilio/numbers/0")?.to_owned();
+    let path = format!("/v1/clients/{client}/calls");
+    let call = async |outcome: &str, wanted: usize, status: &str| {
+        let ring =
+            json!({"from": PERSON, "to": number, "outcome": outcome, "duration_seconds": 42});
+        platform.sandbox_post("/_/inbound/call", &ring).await?;
+        world::until(&format!("call {wanted} is {status}"), async || {
+            let calls = owner.get(&path).await?.expect(200)?;
+            let calls = calls["data"].as_array().cloned().unwrap_or_default();
+            let newest = calls.first().filter(|call| call["status"] == status);
+            Ok(newest.filter(|_| calls.len() == wanted).cloned())
+        })
+        .await
+    };
+    // Nobody has said where to: it is busy.
+    let turned_away = call("completed", 1, "missed").await?;
+    ensure!(turned_away["missed_because"] == "busy", "{turned_away}");
+
+    let query = format!("/v1/senders?client_id={client}&channel=sms");
+    let senders = owner.get(&query).await?.expect(200)?;
+    let sender = format!("/v1/senders/{}", world::text(&senders["data"][0], "id")?);
+    let forward = json!({"forward_calls_to": OFFICE});
+    let changed = owner.send("PATCH", &sender, Some(&forward), None).await?;
+    ensure!(changed.expect(200)?["forward_calls_to"] == OFFICE);
+    // What is known of the account is kept for some seconds; until then calls are turned away as before.
+    let mut made = 1;
+    let answered = world::until("calls are put through", async || {
+        made += 1;
+        let ring =
+            json!({"from": PERSON, "to": number, "outcome": "completed", "duration_seconds": 42});
+        platform.sandbox_post("/_/inbound/call", &ring).await?;
+        let ended = world::until("the call has ended", async || {
+            let calls = owner.get(&path).await?.expect(200)?;
+            let calls = calls["data"].as_array().cloned().unwrap_or_default();
+            let ended = |call: &&Value| !call["ended_at"].is_null();
+            let newest = calls.first().filter(ended).cloned();
+            Ok(newest.filter(|_| calls.len() == made))
+        })
+        .await?;
+        Ok((ended["status"] == "completed").then_some(ended))
+    })
+    .await?;
+    ensure!(answered["missed_because"].is_null(), "{answered}");
+    let settled = world::until("how long they talked is known", async || {
+        let one = format!("{path}/{}", world::text(&answered, "id")?);
+        let call = owner.get(&one).await?.expect(200)?;
+        Ok((call["duration_seconds"] == 42).then_some(call))
+    })
+    .await?;
+    ensure!(
+        settled["address"] == PERSON && settled["sender"] == number.as_str(),
+        "{settled}"
+    );
+    let rang = platform
+        .sandbox(&format!("/_/messages?to={}", OFFICE.replace('+', "%2B")))
+        .await?;
+    ensure!(rang["data"][0]["channel"] == "voice", "{rang}");
+
+    for (outcome, because) in [("no-answer", "no_answer"), ("busy", "busy")] {
+        made += 1;
+        let missed = call(outcome, made, "missed").await?;
+        ensure!(missed["missed_because"] == because, "{missed}");
+    }
+    let missed = owner
+        .get(&format!("{path}?status=missed&page_size=100"))
+        .await?;
+    let missed = missed.expect(200)?["data"].as_array().map_or(0, Vec::len);
+    let told = "select count(*) from messaging.outbox_event where type = 'messaging.call.missed'";
+    let told = platform.count(told).await?;
+    ensure!(
+        i64::try_from(missed)? == told,
+        "{missed} missed, {told} told"
+    );
+    let leads = owner
+        .get(&format!("/v1/clients/{client}/leads?source=inbound_call"))
+        .await?;
+    let leads = leads.expect(200)?;
+    ensure!(
+        leads["data"].as_array().is_some_and(|all| all.len() == 1),
+        "{leads}"
+    );
+    let talks = owner
+        .get(&format!("/v1/clients/{client}/conversations"))
+        .await?;
+    ensure!(talks.expect(200)?["data"] == json!([]), "a call opens none");
+    Ok(())
+}

@@ -25,7 +25,7 @@ mod way_out;
 
 use std::sync::Arc;
 
-use mainstay_db::Database;
+use mainstay_db::{Database, at_start};
 use mainstay_jobs::Machinery;
 use mainstay_proto::escalation::v1::alert_route_service_server::AlertRouteServiceServer;
 use mainstay_proto::escalation::v1::alert_service_server::AlertServiceServer;
@@ -81,12 +81,13 @@ pub async fn serve(
     runtime: ServiceRuntime,
 ) -> Result<(), ServeError> {
     let clock = runtime.clock.clone();
-    jobs::audit_escalations::ensure(&database.worker(), clock.now())
-        .await
-        .map_err(ServeError::Jobs)?;
-    jobs::look_at_health::ensure(&database.worker(), clock.now())
-        .await
-        .map_err(ServeError::Jobs)?;
+    let worker = database.worker();
+    at_start(mainstay_db::Error::is_unavailable, async || {
+        jobs::audit_escalations::ensure(&worker, clock.now()).await?;
+        jobs::look_at_health::ensure(&worker, clock.now()).await
+    })
+    .await
+    .map_err(ServeError::Jobs)?;
     let directory = Arc::new(RemoteDirectory::new(&runtime.channels));
     let machinery = Machinery::new(&runtime, &database);
     let escalating = Escalating {

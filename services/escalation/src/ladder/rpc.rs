@@ -2,11 +2,11 @@
 //! Deliberately absent: authorisation. The stack has done it before a handler runs.
 
 use mainstay_proto::escalation::v1::{self as proto, ladder_service_server::LadderService};
-use mainstay_rpc::{Violations, field, open};
+use mainstay_rpc::{Problem, Violations, field, open};
 use mainstay_types::{ClientId, MemberId};
 use tonic::{Request, Response, Status as Refused};
 
-use super::{Channel, Ladder, Own, Step, etag};
+use super::{Channel, Ladder, Member, Own, Step, etag};
 use crate::Escalating;
 
 #[tonic::async_trait]
@@ -33,6 +33,11 @@ impl LadderService for Escalating {
             .collect();
         if steps.is_empty() {
             faults.add("steps", "must name at least one step");
+        }
+        if faults.is_empty() && steps.iter().any(|step| !step.members.is_empty()) {
+            let able = self.members.all(ctx.tenant()).await;
+            let able = able.map_err(Problem::from)?;
+            strangers(&steps, &able, &mut faults);
         }
         faults.finish()?;
         let ladder = Ladder {
@@ -82,6 +87,20 @@ fn step(at: usize, given: proto::LadderStep, faults: &mut Violations) -> Option<
         channels,
         wait_seconds,
     })
+}
+
+/// A ladder that calls somebody who cannot come is a ladder with a gap. Whoever leaves later is passed over.
+fn strangers(steps: &[Step], able: &[Member], faults: &mut Violations) {
+    for (at, step) in steps.iter().enumerate() {
+        for (place, member) in step.members.iter().enumerate() {
+            if able.iter().all(|known| known.id != *member) {
+                faults.add(
+                    format!("steps[{at}].member_ids[{place}]"),
+                    "must be an active member who serves the client and may take escalations",
+                );
+            }
+        }
+    }
 }
 
 fn whole(client: ClientId, own: Option<&Own>) -> proto::Ladder {

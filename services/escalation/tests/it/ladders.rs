@@ -7,7 +7,7 @@ use mainstay_proto::escalation::v1::{
     EscalationStatus, GetLadderRequest, LadderStep, ListEscalationsRequest, PutLadderRequest,
 };
 use mainstay_rpc::ErrorReason;
-use mainstay_types::{ClientId, LeadId, ServiceName};
+use mainstay_types::{ClientId, LeadId, MemberId, ServiceName};
 use serde_json::json;
 
 use crate::world::{World, refused, until};
@@ -207,4 +207,28 @@ async fn a_ladder_is_replaced_as_a_whole_and_by_who_has_read_it() {
         ..Default::default()
     };
     assert!(world.ladders().put_ladder(wrong).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_ladder_calls_only_members_who_could_come() {
+    let world = World::new().await;
+    let ana = world.add_member(1).await.id.to_string();
+    let nobody = MemberId::generate().to_string();
+    let request = PutLadderRequest {
+        client_id: world.client.to_string(),
+        steps: vec![
+            step(std::slice::from_ref(&ana), &["sms"], 60),
+            step(&[ana, nobody], &["sms"], 60),
+        ],
+        rounds: Some(1),
+        etag: None,
+    };
+    let answer = world.ladders().put_ladder(request).await;
+    let problem = refused(&answer.expect_err("refused"));
+    let fields: Vec<&str> = problem
+        .errors()
+        .iter()
+        .map(|violation| violation.field.as_str())
+        .collect();
+    assert_eq!(fields, ["steps[1].member_ids[1]"]);
 }

@@ -17,7 +17,7 @@ pub mod transaction;
 pub use error::Error;
 pub use page::{Page, PageError, PageRequest};
 pub use pool::{Database, DatabaseConfig, PoolStatus};
-pub use retry::{Retryable, retrying};
+pub use retry::{Retryable, at_start, retrying};
 pub use transaction::{AgencyTx, DirectoryTx, TenantTx, Worker, WorkerTx};
 
 /// Alias used by everything here.

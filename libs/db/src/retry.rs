@@ -1,7 +1,10 @@
-//! Trying a transaction again after it lost a race. Deliberately absent: retries of anything else; an unavailable
-//! database is the caller's to report, and what has effects outside belongs to a job or a saga.
+//! Trying a transaction again after it lost a race, and what a service does at its start while the database is busy.
+//! Deliberately absent: retries of anything else; an unavailable database is the caller's to report, and what has effects
+//! outside belongs to a job or a saga.
 
 use std::{future::Future, time::Duration};
+
+use tokio::time::Instant;
 
 /// An error that can say whether the transaction as a whole may run again.
 pub trait Retryable {
@@ -38,6 +41,30 @@ where
                 tracing::debug!(attempt, "transaction lost a race, trying again");
                 tokio::time::sleep(pause).await;
                 attempt += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// How long a start waits: whoever begins with it, with all its neighbours, may find every connection in the making.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Runs what a service does once before it serves, again while the database does not answer.
+///
+/// # Errors
+/// Whatever the closure returned last.
+pub async fn at_start<T, E, F, Fut>(unavailable: impl Fn(&E) -> bool, mut work: F) -> Result<T, E>
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = Result<T, E>>,
+{
+    let deadline = Instant::now() + START_PATIENCE;
+    loop {
+        match work().await {
+            Err(error) if unavailable(&error) && Instant::now() < deadline => {
+                tracing::warn!("the database is busy at the start, asking again");
+                tokio::time::sleep(Duration::from_millis(250)).await;
             }
             result => return result,
         }

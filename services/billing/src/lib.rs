@@ -32,7 +32,7 @@ mod wire;
 
 use std::sync::Arc;
 
-use mainstay_db::{Database, Worker};
+use mainstay_db::{Database, Worker, at_start};
 use mainstay_jobs::Machinery;
 use mainstay_jobs::runner::Wake;
 use mainstay_proto::billing::v1::coupon_service_server::CouponServiceServer;
@@ -215,7 +215,10 @@ pub async fn serve_sabotaged(
         engine: engine.clone(),
         clock: clock.clone(),
     };
-    recover_stripe_events::ensure(&worker, clock.now()).await?;
+    at_start(mainstay_db::Error::is_unavailable, || {
+        recover_stripe_events::ensure(&worker, clock.now())
+    })
+    .await?;
     let walker = Walker::new(intake.clone());
     let grace = runtime.limits.grace;
     let stop = async move {

@@ -22,7 +22,7 @@ mod wire;
 
 use std::sync::Arc;
 
-use mainstay_db::Database;
+use mainstay_db::{Database, at_start};
 use mainstay_jobs::Machinery;
 use mainstay_proto::integrations::v1::dead_letter_service_server::DeadLetterServiceServer;
 use mainstay_proto::integrations::v1::form_endpoint_service_server::FormEndpointServiceServer;
@@ -75,14 +75,14 @@ pub async fn serve(
     runtime: ServiceRuntime,
 ) -> Result<(), ServeError> {
     let (worker, clock) = (database.worker(), runtime.clock.clone());
-    jobs::empty_old_weeks::ensure(&worker, clock.now())
-        .await
-        .map_err(ServeError::Jobs)?;
     let vault = Vault::new(settings.master_keys);
-    vault.ready(&worker).await?;
-    jobs::rewrap_data_keys::ensure(&worker, clock.now())
-        .await
-        .map_err(ServeError::Jobs)?;
+    at_start(VaultError::is_unavailable, || vault.ready(&worker)).await?;
+    at_start(mainstay_db::Error::is_unavailable, async || {
+        jobs::empty_old_weeks::ensure(&worker, clock.now()).await?;
+        jobs::rewrap_data_keys::ensure(&worker, clock.now()).await
+    })
+    .await
+    .map_err(ServeError::Jobs)?;
     let directory = Arc::new(RemoteDirectory::new(&runtime.channels));
     let integrations = Integrations {
         database: database.clone(),

@@ -41,6 +41,13 @@ pub enum VaultError {
     Database(#[from] mainstay_db::Error),
 }
 
+impl VaultError {
+    /// Whether it may open a moment later.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, VaultError::Database(error) if error.is_unavailable())
+    }
+}
+
 impl From<sqlx::Error> for VaultError {
     fn from(error: sqlx::Error) -> Self {
         VaultError::Database(error.into())

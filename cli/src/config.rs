@@ -4,9 +4,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use mainstay_integrations::config::MASTER_KEYS;
 use mainstay_rpc::ServiceKey;
 use mainstay_rpc::config::{TRUSTED_KEYS, role};
-use mainstay_runtime::config::{Group, render_reference};
+use mainstay_runtime::config::{Group, Kind, render_reference};
 use mainstay_types::ServiceName;
 
 use crate::output::{self, Format};
@@ -42,12 +43,12 @@ Secrets are never printed. Without a role, the settings of all roles are checked
     },
     /// Prints every setting there is, as the page docs/configuration.md
     Reference,
-    /// Makes the keys by which the roles of an installation prove themselves to each other, and prints them as settings
+    /// Makes every key that a new installation needs, and prints them as settings
     #[command(after_help = "Examples:
   mainstay config keys
   mainstay config keys --json
 
-Each …_SERVICE_KEY is a secret of that role alone; MAINSTAY_TRUSTED_KEYS, the public halves, goes to every role. To
+A role is given those that it reads, and no other; docs/configuration.md says what each is for. Each …_SERVICE_KEY is a secret of that role alone; MAINSTAY_TRUSTED_KEYS, the public halves, goes to every role. To
 replace one role's key, let MAINSTAY_TRUSTED_KEYS name both of its keys until all of its replicas have the new one.")]
     Keys {
         #[command(flatten)]
@@ -113,6 +114,14 @@ fn keys(format: Format) -> anyhow::Result<()> {
         lines.push((role(service).0.key.name, secret));
     }
     lines.push((TRUSTED_KEYS.name, trusted.join(",")));
+    lines.push((MASTER_KEYS.name, format!("first:{}", random_hex())));
+    let made: Vec<&str> = lines.iter().map(|(name, _)| *name).collect();
+    let others = everything().into_iter().flat_map(|group| group.settings);
+    for setting in others.filter(|setting| setting.required && !made.contains(&setting.name)) {
+        if let Kind::HexKey { bytes: 32 } = setting.kind {
+            lines.push((setting.name, random_hex()));
+        }
+    }
     if format.json {
         let map: serde_json::Map<String, serde_json::Value> = lines
             .into_iter()

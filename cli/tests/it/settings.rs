@@ -50,3 +50,35 @@ fn each_setting_is_declared_once() {
     assert_eq!(names.len(), all, "a setting is declared by two groups");
     assert!(all > 40, "{reference}");
 }
+
+#[test]
+fn the_keys_that_are_made_for_a_new_installation_are_all_that_it_needs() {
+    let made = stdout(&mainstay(&["config", "keys"], &[]));
+    let made: Vec<(&str, &str)> = made
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .collect();
+    for role in [
+        "identity",
+        "billing",
+        "messaging",
+        "escalation",
+        "integrations",
+        "gateway",
+    ] {
+        let bare = stderr(&mainstay(&["config", "check", "--role", role], &[]));
+        let needed: Vec<(&str, &str)> = made
+            .iter()
+            .copied()
+            .filter(|(name, _)| bare.contains(name))
+            .collect();
+        assert!(!needed.is_empty(), "{role} needs no key:\n{bare}");
+        let said = stderr(&mainstay(&["config", "check", "--role", role], &needed));
+        for line in said.lines().filter(|line| line.contains("MAINSTAY_")) {
+            assert!(
+                !line.contains("_KEY") || line.contains("STRIPE"),
+                "{role} lacks a key: {line}"
+            );
+        }
+    }
+}

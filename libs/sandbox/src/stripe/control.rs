@@ -1,6 +1,6 @@
 //! Owns the endpoints under `/_/stripe`: what people and banks do, which Stripe's API cannot.
 //!
-//! - `GET ledger`: every object. `GET deliveries`: webhooks on their way. `PUT webhook_endpoint {url, secret, name?}`.
+//! - `GET ledger?metadata=name:value`: every object, or somebody's. `GET deliveries`: webhooks on their way. `PUT webhook_endpoint {url, secret, name?}`.
 //! - `GET|PUT settings {failed_payments: cancel | mark_unpaid | leave_past_due}`: the dashboard.
 //! - `POST payment_intents/{id}/authenticate {succeed}` and `POST setup_intents/{id}/authenticate {succeed}`: the
 //!   holder before his bank's page.
@@ -10,6 +10,7 @@
 //!   completes unpaid; `POST checkout_sessions/{id}/settle {succeed}` says what became of the payment.
 //! - `POST payment_links/{id}/open {client_reference_id?, email?}`: a session for somebody who followed the link.
 //! - `POST customers/{id}/finalization {fails}`: invoices of the customer cannot be finalized, or can again.
+//! - `POST customers/{id}/bank {declines}`: the customer's bank refuses every charge, or takes them again.
 //! - `POST generate {…}`: many lives at once; its fields are described in `generate`.
 //!
 //! An act that the state of things does not allow is 409 with the reason; a body that makes no sense is 400 with every
@@ -17,10 +18,11 @@
 //!
 //! Deliberately absent: idempotency keys. Nobody retries a person.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
@@ -54,6 +56,7 @@ pub(crate) fn router() -> Router<Arc<Core>> {
         .route("/checkout_sessions/{id}/settle", post(settle_session))
         .route("/payment_links/{id}/open", post(open_link))
         .route("/customers/{id}/finalization", post(set_finalization))
+        .route("/customers/{id}/bank", post(set_bank))
         .route("/generate", post(generate_lives))
 }
 
@@ -88,9 +91,16 @@ fn act(
     }
 }
 
-async fn ledger(State(core): State<Arc<Core>>) -> Response {
+async fn ledger(
+    State(core): State<Arc<Core>>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Response {
+    let given = query.get("metadata").map(|text| text.split_once(':'));
+    if given == Some(None) {
+        return refused(vec![("metadata".into(), "must be name:value".into())]);
+    }
     time::catch_up(&core);
-    Json(core.read(super::ledger::ledger)).into_response()
+    Json(core.read(|world| super::ledger::ledger(world, given.flatten()))).into_response()
 }
 
 async fn deliveries(State(core): State<Arc<Core>>) -> Response {
@@ -322,6 +332,23 @@ async fn set_finalization(
     Ok(act(&core, "customers.finalization", of, |tx| {
         let mut customer = list::get(tx, kind::CUSTOMER, "customer", &id)?.clone();
         customer["_finalization_fails"] = json!(fails);
+        tx.put(kind::CUSTOMER, customer.clone());
+        Ok(customer)
+    }))
+}
+
+async fn set_bank(
+    State(core): State<Arc<Core>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Response, Refused> {
+    let mut read = Reader::new(&body, &["declines"])?;
+    let declines = read.flag("declines", None);
+    read.finish()?;
+    let of = (kind::CUSTOMER, id.as_str());
+    Ok(act(&core, "customers.bank", of, |tx| {
+        let mut customer = list::get(tx, kind::CUSTOMER, "customer", &id)?.clone();
+        customer["_bank_declines"] = json!(declines);
         tx.put(kind::CUSTOMER, customer.clone());
         Ok(customer)
     }))

@@ -6,18 +6,72 @@
 //! customer, overlaid by that of its subscription, overlaid by its own: so charges can be counted per
 //! `mainstay_client_id`.
 //!
+//! `?metadata=name:value` narrows it to what is somebody's: customers with this in their metadata, or of whom something
+//! has it in its own, and all that is theirs.
+//!
 //! Deliberately absent: events and stored answers, which are history, not state. Deleted customers are left out too.
+
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
 use super::{kind, public};
 use crate::store::World;
 
-pub(crate) fn ledger(world: &World) -> Value {
+/// Whose part of the ledger is looked at.
+struct Whose<'w> {
+    /// What is in their metadata; none for everything.
+    wanted: Option<(&'w str, &'w str)>,
+    /// The customers that this means.
+    customers: BTreeSet<&'w str>,
+}
+
+impl<'w> Whose<'w> {
+    fn of(world: &'w World, wanted: Option<(&'w str, &'w str)>) -> Self {
+        let mut whose = Whose {
+            wanted,
+            customers: BTreeSet::new(),
+        };
+        let by = |kind: &str, field: &'static str| {
+            let theirs = world.oldest_first(kind).filter(|one| whose.names(one));
+            theirs
+                .filter_map(|one| one[field].as_str())
+                .collect::<Vec<_>>()
+        };
+        let found = [
+            by(kind::CUSTOMER, "id"),
+            by(kind::SUBSCRIPTION, "customer"),
+            by(kind::CHECKOUT_SESSION, "customer"),
+        ];
+        whose.customers.extend(found.into_iter().flatten());
+        whose
+    }
+
+    fn names(&self, object: &Value) -> bool {
+        self.wanted
+            .is_some_and(|(name, value)| object["metadata"][name] == value)
+    }
+
+    fn has(&self, world: &World, object: &Value) -> bool {
+        let known = |id: &Value| id.as_str().is_some_and(|id| self.customers.contains(id));
+        let charge = || {
+            let charge = object["charge"].as_str()?;
+            world.get(kind::CHARGE, charge)
+        };
+        self.wanted.is_none()
+            || self.names(object)
+            || known(&object["id"])
+            || known(&object["customer"])
+            || charge().is_some_and(|charge| known(&charge["customer"]))
+    }
+}
+
+pub(crate) fn ledger(world: &World, wanted: Option<(&str, &str)>) -> Value {
+    let whose = Whose::of(world, wanted);
     let all = |kind: &str, wanted: fn(&Value) -> bool| -> Vec<Value> {
         world
             .oldest_first(kind)
-            .filter(|object| wanted(object))
+            .filter(|object| wanted(object) && whose.has(world, object))
             .map(public)
             .collect()
     };
@@ -25,6 +79,7 @@ pub(crate) fn ledger(world: &World) -> Value {
         world
             .oldest_first(kind::CHARGE)
             .filter(|charge| (charge["status"] == "succeeded") == succeeded)
+            .filter(|charge| whose.has(world, charge))
             .map(|charge| owned(world, charge))
             .collect()
     };

@@ -215,3 +215,49 @@ async fn an_invoice_that_cannot_be_finalized_stays_a_draft_and_says_so() {
         (&json!("open"), &Value::Null)
     );
 }
+
+#[tokio::test]
+async fn a_bank_that_declines_fails_the_renewal_until_it_takes_charges_again() {
+    let stripe = Simulator::start().await;
+    let (customer, _) = stripe.customer_with_card("pm_card_visa").await;
+    let price = stripe.price(5_000).await;
+    let made = stripe.subscribe(&customer, &price, &[]).await.ok();
+    let path = format!("/stripe/customers/{customer}/bank");
+    stripe.control("POST", &path, json!({})).await.error(400);
+    let declines = json!({ "declines": true });
+    stripe.control("POST", &path, declines).await.ok();
+    stripe.advance(32 * 86_400).await;
+    let subscription = format!("/subscriptions/{}", id(&made));
+    assert_eq!(stripe.get(&subscription).await.ok()["status"], "past_due");
+    let takes = json!({ "declines": false });
+    let shown = stripe.control("POST", &path, takes).await.ok();
+    assert_eq!(shown["_bank_declines"], Value::Null, "Stripe shows none");
+    // Stripe tries again by itself.
+    stripe.advance(8 * 86_400).await;
+    assert_eq!(stripe.get(&subscription).await.ok()["status"], "active");
+}
+
+#[tokio::test]
+async fn a_part_of_the_ledger_is_whose_it_is_and_nobody_elses() {
+    let stripe = Simulator::start().await;
+    let mut ids = Vec::new();
+    for name in ["ana", "ben"] {
+        let (customer, _) = stripe.customer_with_card("pm_card_visa").await;
+        let path = format!("/customers/{customer}");
+        stripe.post(&path, &[("metadata[who]", name)]).await.ok();
+        let price = stripe.price(5_000).await;
+        stripe.subscribe(&customer, &price, &[]).await.ok();
+        ids.push(customer);
+    }
+    let part = stripe.control("GET", "/stripe/ledger?metadata=who:ana", json!({}));
+    let part = part.await.ok();
+    let list = |name: &str| part[name].as_array().cloned().unwrap_or_default();
+    assert_eq!(list("customers")[0]["id"], ids[0].as_str());
+    assert_eq!(list("customers").len(), 1);
+    for name in ["subscriptions", "charges", "invoices", "payment_intents"] {
+        assert_eq!(list(name).len(), 1, "{name}");
+        assert_eq!(list(name)[0]["customer"], ids[0].as_str(), "{name}");
+    }
+    let wrong = stripe.control("GET", "/stripe/ledger?metadata=ana", json!({}));
+    assert_eq!(wrong.await.status, 400);
+}

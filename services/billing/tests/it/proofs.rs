@@ -87,7 +87,7 @@ struct Seen {
 
 impl Seen {
     async fn of(stage: &Stage, client: ClientId) -> Self {
-        let ledger = stage.whole_ledger().await;
+        let ledger = stage.ledger_of(client).await;
         let list = |name: &str| ledger[name].as_array().cloned().unwrap_or_default();
         let ours = |one: &Value| one["metadata"]["mainstay_client_id"] == client.to_string();
         let customers: Vec<Value> = list("customers").into_iter().filter(&ours).collect();

@@ -56,7 +56,7 @@ impl World for Paying {
     }
 
     async fn disagreements(&self, client: ClientId, _: SagaId, ended: Ended) -> Vec<String> {
-        let ledger = self.stage.whole_ledger().await;
+        let ledger = self.stage.ledger_of(client).await;
         let list = |name: &str| ledger[name].as_array().cloned().unwrap_or_default();
         let id = client.to_string();
         let sessions = list("checkout_sessions");

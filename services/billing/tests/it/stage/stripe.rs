@@ -6,32 +6,29 @@ use mainstay_proto::billing::v1::{
     HandleStripeEventRequest, HandleStripeEventResponse, StripeEventOutcome,
 };
 use mainstay_rpc::{Problem, ServiceName};
+use mainstay_types::ClientId;
 use serde_json::{Value, json};
 use tonic::Response;
 
 use super::{Stage, problem};
 
 impl Stage {
-    /// All of Stripe's ledger.
-    pub async fn whole_ledger(&self) -> Value {
-        let url = format!("{}/_/stripe/ledger", self.sandbox_url);
-        let answer = self.http.get(url).send().await.expect("a ledger");
-        answer.json().await.expect("JSON")
+    /// The part of Stripe's ledger that is a client's.
+    pub async fn ledger_of(&self, client: ClientId) -> Value {
+        self.read_ledger(&format!("?metadata=mainstay_client_id:{client}"))
+            .await
     }
 
     /// What Stripe's ledger holds under this name: `subscriptions`, `charges` …
     pub async fn ledger(&self, what: &str) -> Vec<Value> {
-        let url = format!("{}/_/stripe/ledger", self.sandbox_url);
-        let ledger: Value = self
-            .http
-            .get(url)
-            .send()
-            .await
-            .expect("a ledger")
-            .json()
-            .await
-            .expect("JSON");
+        let ledger = self.read_ledger("").await;
         ledger[what].as_array().cloned().unwrap_or_default()
+    }
+
+    async fn read_ledger(&self, query: &str) -> Value {
+        let url = format!("{}/_/stripe/ledger{query}", self.sandbox_url);
+        let answer = self.http.get(url).send().await.expect("a ledger");
+        answer.json().await.expect("JSON")
     }
 
     /// Subscriptions at Stripe that still bill or may yet.

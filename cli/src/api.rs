@@ -1,7 +1,7 @@
 //! A client of the public REST API, for the commands that work on a running instance.
 //! Deliberately absent: a typed model of the answers. Commands read the JSON fields they print, as any script would.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use reqwest::Method;
@@ -11,9 +11,13 @@ use crate::data_dir::{DataDir, DataDirArg};
 use crate::dev_file::DevFile;
 use crate::failure::{Advise, refuse};
 
-/// A running instance, and the owner's key to it.
+/// A running instance, and a credential for it: the owner's key, unless another was given.
+#[derive(Clone)]
 pub struct Api {
     http: reqwest::Client,
+    credential: Option<String>,
+    traceparent: Option<String>,
+    patience: Duration,
     /// What the instance says of itself.
     pub dev: DevFile,
 }
@@ -50,7 +54,38 @@ impl Api {
             .timeout(Duration::from_secs(40))
             .build()
             .context("the HTTP client cannot be built")?;
-        Ok(Api { http, dev })
+        Ok(Api {
+            http,
+            credential: Some(dev.owner.api_key.clone()),
+            traceparent: None,
+            patience: Duration::ZERO,
+            dev,
+        })
+    }
+
+    /// The same, asking again for so long while the instance is away: what is asked has to bear being asked twice.
+    #[must_use]
+    pub fn patient(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// The same with another credential, or with none.
+    #[must_use]
+    pub fn with_credential(&self, credential: Option<&str>) -> Self {
+        Api {
+            credential: credential.map(str::to_owned),
+            ..self.clone()
+        }
+    }
+
+    /// The same, under this trace.
+    #[must_use]
+    pub fn under(&self, trace_id: &str) -> Self {
+        Api {
+            traceparent: Some(format!("00-{trace_id}-{}-01", &trace_id[..16])),
+            ..self.clone()
+        }
     }
 
     /// Reads.
@@ -77,7 +112,68 @@ impl Api {
         self.send(Method::POST, path, Some(body), None).await
     }
 
+    /// Replaces.
+    ///
+    /// # Errors
+    /// When the instance does not answer.
+    pub async fn put(&self, path: &str, body: &Value) -> anyhow::Result<Answer> {
+        self.send(Method::PUT, path, Some(body), None).await
+    }
+
+    /// Ends something.
+    ///
+    /// # Errors
+    /// When the instance does not answer.
+    pub async fn delete(&self, path: &str) -> anyhow::Result<Answer> {
+        self.send(Method::DELETE, path, None, None).await
+    }
+
+    /// A page as a browser gets it; null as its body, whatever it shows.
+    ///
+    /// # Errors
+    /// When the instance does not answer.
+    pub async fn page(&self, method: Method, path: &str) -> anyhow::Result<(u16, String)> {
+        let url = format!("{}{path}", self.dev.gateway_url);
+        self.again(async || {
+            let page = self.http.request(method.clone(), &url).send().await?;
+            Ok((page.status().as_u16(), page.text().await?))
+        })
+        .await
+    }
+
     async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        key: Option<&str>,
+    ) -> anyhow::Result<Answer> {
+        let deadline = Instant::now() + self.patience;
+        loop {
+            let outcome = self.ask(method.clone(), path, body, key).await;
+            let passes = match &outcome {
+                Err(_) => true,
+                Ok(answer) => answer.passes(),
+            };
+            if !passes || Instant::now() >= deadline {
+                return outcome;
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    }
+
+    /// Asks again while there is no answer, as long as there is patience.
+    async fn again<T>(&self, mut ask: impl AsyncFnMut() -> anyhow::Result<T>) -> anyhow::Result<T> {
+        let deadline = Instant::now() + self.patience;
+        loop {
+            match ask().await {
+                Err(_) if Instant::now() < deadline => tokio::time::sleep(AGAIN_AFTER).await,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn ask(
         &self,
         method: Method,
         path: &str,
@@ -87,8 +183,13 @@ impl Api {
         let asked = format!("{method} {path}");
         let mut request = self
             .http
-            .request(method, format!("{}{path}", self.dev.gateway_url))
-            .bearer_auth(&self.dev.owner.api_key);
+            .request(method, format!("{}{path}", self.dev.gateway_url));
+        if let Some(credential) = &self.credential {
+            request = request.bearer_auth(credential);
+        }
+        if let Some(traceparent) = &self.traceparent {
+            request = request.header("traceparent", traceparent);
+        }
         if let Some(body) = body {
             request = request.json(body);
         }
@@ -129,18 +230,87 @@ impl Api {
     /// # Errors
     /// When they do not answer with JSON.
     pub async fn sandbox(&self, path: &str) -> anyhow::Result<Value> {
-        let url = format!("{}{path}", self.dev.sandbox_url);
-        let response = self.http.get(&url).send().await.advise(
-            format!("the simulators at {url} do not answer"),
-            "see `mainstay doctor`",
-        )?;
-        let response = response.error_for_status()?;
-        response
-            .json()
+        self.simulators(self.http.get(self.at_simulators(path)))
             .await
-            .with_context(|| format!("{url} is not JSON"))
+    }
+
+    /// Does something on the simulators' public side: what people and banks do.
+    ///
+    /// # Errors
+    /// When they do not answer, or refuse.
+    pub async fn sandbox_post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let mut request = self.http.post(self.at_simulators(path)).json(body);
+        if let Some(traceparent) = &self.traceparent {
+            request = request.header("traceparent", traceparent);
+        }
+        self.simulators(request).await
+    }
+
+    /// The same where doing it twice is not doing it once: whoever asks looks for themselves what came of it.
+    pub async fn sandbox_post_once(&self, path: &str, body: &Value) {
+        let request = self.http.post(self.at_simulators(path)).json(body);
+        if let Err(error) = request.send().await {
+            tracing::debug!(%error, path, "the simulators did not answer");
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    }
+
+    /// Undoes what was done there.
+    ///
+    /// # Errors
+    /// When they do not answer, or refuse.
+    pub async fn sandbox_delete(&self, path: &str) -> anyhow::Result<Value> {
+        self.simulators(self.http.delete(self.at_simulators(path)))
+            .await
+    }
+
+    /// A form to the simulated Twilio, as its account.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses.
+    pub async fn twilio(
+        &self,
+        (sid, token): (&str, &str),
+        resource: &str,
+        form: &[(&str, &str)],
+    ) -> anyhow::Result<Value> {
+        let path = format!("/twilio/2010-04-01/Accounts/{sid}/{resource}");
+        let request = self.http.post(self.at_simulators(&path));
+        self.simulators(request.basic_auth(sid, Some(token)).form(form))
+            .await
+    }
+
+    fn at_simulators(&self, path: &str) -> String {
+        format!("{}{path}", self.dev.sandbox_url)
+    }
+
+    async fn simulators(&self, request: reqwest::RequestBuilder) -> anyhow::Result<Value> {
+        let (status, url, text) = self
+            .again(async || {
+                let request = request.try_clone().context("a request without a stream")?;
+                let response = request.send().await.advise(
+                    format!("the simulators at {} do not answer", self.dev.sandbox_url),
+                    "see `mainstay doctor`",
+                )?;
+                let (status, url) = (response.status(), response.url().clone());
+                Ok((status, url, response.text().await?))
+            })
+            .await?;
+        if !status.is_success() {
+            return Err(refuse(
+                format!("{url} answered {status}: {text}"),
+                "see what the simulators take in docs/simulators.md",
+            ));
+        }
+        if text.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_str(&text).with_context(|| format!("{url} is not JSON: {text}"))
     }
 }
+
+/// How long whoever is patient waits before asking again.
+const AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 impl Answer {
     /// The answer, if its status is one of these.
@@ -169,6 +339,11 @@ impl Answer {
         value
             .map(str::to_owned)
             .with_context(|| format!("{} answered without {field}: {}", self.asked, self.body))
+    }
+
+    /// Whether it may be another one a moment later: the instance is on its way, or at work on the same request.
+    fn passes(&self) -> bool {
+        matches!(self.status, 503 | 504) || self.code() == Some("idempotency_in_flight")
     }
 
     /// The problem's code, if it is one.

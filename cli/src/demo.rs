@@ -1,9 +1,14 @@
-//! `mainstay demo`: plays the main story against a running instance, through its public REST API and the simulators'
-//! public ledger, and says at each step what that proved. Each run makes its own client and plan.
+//! `mainstay demo`: plays the whole story against a running instance, through its public REST API and the simulators' public side,
+//! and says at each step what that proved. Each run makes its own people, client, plan and number, and ends them. An instance
+//! that is killed and started again meanwhile is waited for.
 //! Deliberately absent: any look into the database. What an outside client cannot see, the story does not claim.
 
+mod leaving;
 mod ledger;
+mod money;
+mod people;
 mod story;
+mod talk;
 
 use clap::Args;
 use serde::Serialize;
@@ -12,13 +17,13 @@ use crate::api::Api;
 use crate::data_dir::DataDirArg;
 use crate::output::{self, Format};
 
-/// Plays the main story against a running instance
+/// Plays the whole story against a running instance
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   mainstay demo
   mainstay demo --data-dir /tmp/other --json
 
-It can be run again and again; every run makes a client and a plan of its own.")]
+It can be run again and again; every run makes its own people, client, plan and number, and ends them.")]
 pub struct DemoArgs {
     #[command(flatten)]
     data_dir: DataDirArg,
@@ -39,7 +44,10 @@ pub struct Told {
     #[serde(skip)]
     silent: bool,
     steps: Vec<Step>,
+    /// Of the subscription, from REST to Stripe and back.
     trace_id: Option<String>,
+    /// From the lead's text to whoever took it.
+    claim_trace_id: Option<String>,
 }
 
 impl Told {
@@ -67,18 +75,22 @@ pub async fn run(args: &DemoArgs) -> anyhow::Result<()> {
         silent: args.format.json,
         steps: Vec::new(),
         trace_id: None,
+        claim_trace_id: None,
     };
-    story::play(&api, &mut told).await?;
+    story::play(api, &mut told).await?;
     if args.format.json {
         return output::json(&told);
     }
     output::line("");
-    output::line("The main story holds.");
-    if let Some(trace) = &told.trace_id {
-        output::line(format!(
-            "See it as one tree:  {}",
-            args.data_dir.command(&format!("trace {trace}"))
-        ));
+    output::line("The whole story holds.");
+    for (what, trace) in [
+        ("The subscription as one tree: ", &told.trace_id),
+        ("From Mike's text to the claim:", &told.claim_trace_id),
+    ] {
+        if let Some(trace) = trace {
+            let command = args.data_dir.command(&format!("trace {trace}"));
+            output::line(format!("{what}  {command}"));
+        }
     }
     Ok(())
 }

@@ -41,7 +41,7 @@ use clap::{Parser, Subcommand};
     max_term_width = 120,
     after_help = "Examples:
   mainstay up                     everything on this machine
-  mainstay demo                   the main story, against what `up` started
+  mainstay demo                   the whole story, against what `up` started
   mainstay trace TRACE_ID         one story as a tree
   mainstay serve billing          one role, for deployment
   mainstay COMMAND --help         more about a command, with examples

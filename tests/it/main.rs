@@ -18,6 +18,7 @@ mod offboarding;
 mod provider_webhooks;
 mod races;
 mod refusals;
+mod roles;
 mod rush;
 mod sign_in;
 mod storm;

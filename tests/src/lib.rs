@@ -11,6 +11,7 @@ pub mod rest;
 pub mod rush;
 pub mod sample;
 pub mod snapshot;
+pub mod story;
 pub mod stripe;
 pub mod world;
 

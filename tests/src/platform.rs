@@ -252,8 +252,14 @@ impl Platform {
 
     /// One more of a role on the same database, beside the one that runs with everything else.
     pub fn replica(&self, role: &str) -> anyhow::Result<Child> {
+        self.serve(role, "127.0.0.1:0")
+    }
+
+    /// A role in a process of its own, with the settings that `up` made, behind an address.
+    pub fn serve(&self, role: &str, address: &str) -> anyhow::Result<Child> {
+        let address = address.trim_start_matches("http://");
         Command::new(binary()?)
-            .args(["serve", role, "--listen", "127.0.0.1:0", "--config"])
+            .args(["serve", role, "--listen", address, "--config"])
             .arg(self.data_dir.join("settings.toml"))
             .env_clear()
             .envs(inherited())

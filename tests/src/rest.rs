@@ -35,6 +35,7 @@ pub fn http() -> anyhow::Result<reqwest::Client> {
         drop(rustls::crypto::ring::default_provider().install_default());
     });
     reqwest::Client::builder()
+        .no_proxy()
         .timeout(Duration::from_secs(60))
         .build()
         .context("an HTTP client")

@@ -83,6 +83,13 @@ pub fn messages(seed: u64, messages: u64, kills: u64) -> Result<()> {
     run("release", "mainstay-messages", &[&seed, &messages, &kills])
 }
 
+/// The demo's story, killed in each step; the report lands in `docs/reports`.
+pub fn story(seed: u64, runs: u64) -> Result<()> {
+    cargo(&["build", "--workspace", "--bins"])?;
+    let (seed, runs) = (seed.to_string(), runs.to_string());
+    run("debug", "mainstay-story", &[&seed, &runs])
+}
+
 /// Stripe's events, told badly; the report lands in `docs/reports`.
 pub fn stripe_events(events: u64, clients: u64, seed: u64) -> Result<()> {
     let [events, clients, seed] = [events, clients, seed].map(|number| number.to_string());

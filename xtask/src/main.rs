@@ -82,6 +82,15 @@ enum Task {
         #[arg(long, default_value_t = 30)]
         kills: u64,
     },
+    /// Plays the demo's whole story again and again, once with a kill -9 in each step, and writes docs/reports/story.md.
+    Story {
+        /// Replays what was left to chance.
+        #[arg(long, default_value_t = 20_261_122)]
+        seed: u64,
+        /// How often.
+        #[arg(long, default_value_t = 20)]
+        runs: u64,
+    },
     /// Delivers 100,000 generated events of Stripe's thrice and shuffled, loses some and recovers them, compares with the
     /// simulated Stripe, and writes docs/reports/stripe-events.md.
     StripeEvents {
@@ -119,6 +128,7 @@ async fn main() -> Result<()> {
             messages,
             kills,
         } => long::messages(seed, messages, kills),
+        Task::Story { seed, runs } => long::story(seed, runs),
         Task::StripeEvents {
             events,
             clients,

@@ -11,6 +11,8 @@ use crate::api::Api;
 /// One client's part of the ledger.
 #[derive(Debug)]
 pub struct Ledger {
+    /// Who it is there.
+    pub customer: Option<String>,
     /// Its subscriptions: id and status.
     pub subscriptions: Vec<(String, String)>,
     /// Its charges that took money and gave none back: amount and currency.
@@ -20,7 +22,8 @@ pub struct Ledger {
 impl Ledger {
     /// The ledger as it stands now.
     pub async fn of(api: &Api, client_id: &str) -> anyhow::Result<Ledger> {
-        let ledger = api.sandbox("/_/stripe/ledger").await?;
+        let path = format!("/_/stripe/ledger?metadata=mainstay_client_id:{client_id}");
+        let ledger = api.sandbox(&path).await?;
         ensure!(
             ledger.get("subscriptions").is_some(),
             "the ledger has no subscriptions: {ledger}"
@@ -48,12 +51,29 @@ impl Ledger {
             .map(|charge| (number(charge, "amount"), text(charge, "currency")))
             .collect();
         Ok(Ledger {
+            customer: customers.first().cloned(),
             subscriptions: subscriptions
                 .iter()
                 .map(|s| (text(s, "id"), text(s, "status")))
                 .collect(),
             charges,
         })
+    }
+
+    /// That it has these charges in dollars, in any order, and no other.
+    pub fn has_charged(&self, wanted: &[i64]) -> anyhow::Result<()> {
+        let mut wanted: Vec<(i64, String)> = wanted
+            .iter()
+            .map(|amount| (*amount, "usd".to_owned()))
+            .collect();
+        let mut charges = self.charges.clone();
+        wanted.sort_unstable();
+        charges.sort_unstable();
+        ensure!(
+            charges == wanted,
+            "Stripe has the charges {charges:?} for this client, where exactly {wanted:?} was expected"
+        );
+        Ok(())
     }
 
     /// Subscriptions that could still take money.

@@ -40,7 +40,7 @@ pub fn print(dev: &DevFile, data_dir: &DataDir, given: &DataDirArg, took: Durati
     let commands = [
         (
             "demo",
-            "plays the main story, says at each step what it proved",
+            "plays the whole story, says at each step what it proved",
         ),
         ("trace TRACE_ID", "shows one story as a tree"),
         ("doctor", "says what is wrong, and how to mend it"),

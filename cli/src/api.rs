@@ -128,7 +128,7 @@ impl Api {
         self.send(Method::DELETE, path, None, None).await
     }
 
-    /// A page as a browser gets it; null as its body, whatever it shows.
+    /// A page as a browser gets it: its status, and what it shows.
     ///
     /// # Errors
     /// When the instance does not answer.

@@ -299,3 +299,10 @@ fn delete(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Value> {
     event::emit(tx, "customer.deleted", &customer, None);
     Ok(json!({ "id": call.id, "object": "customer", "deleted": true }))
 }
+
+/// Whether the holder's bank refuses everything for now, whatever the card.
+pub(super) fn bank_declines(tx: &Tx<'_>, of: &Value) -> bool {
+    let customer = of["customer"].as_str();
+    let customer = customer.and_then(|id| tx.get(kind::CUSTOMER, id));
+    customer.is_some_and(|customer| customer["_bank_declines"] == true)
+}

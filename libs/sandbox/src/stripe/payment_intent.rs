@@ -371,7 +371,7 @@ pub(super) fn confirm(tx: &mut Tx<'_>, id: &str, off_session: bool) -> Result<Ou
             message,
         ));
     };
-    let behavior = match bank_declines(tx, &intent) {
+    let behavior = match customer::bank_declines(tx, &intent) {
         true => Behavior::DeclinesCharges,
         false => payment_method::behavior(&method),
     };
@@ -428,13 +428,6 @@ pub(super) fn confirm(tx: &mut Tx<'_>, id: &str, off_session: bool) -> Result<Ou
             "Your card was declined.",
         )),
     }
-}
-
-/// Whether the holder's bank refuses everything for now, whatever the card.
-fn bank_declines(tx: &Tx<'_>, intent: &Value) -> bool {
-    let customer = intent["customer"].as_str();
-    let customer = customer.and_then(|id| tx.get(kind::CUSTOMER, id));
-    customer.is_some_and(|customer| customer["_bank_declines"] == true)
 }
 
 /// Where the holder goes to authenticate: the page of the redirect, if the caller takes redirects.

@@ -29,17 +29,23 @@ pub struct Talk {
 pub async fn number(play: &mut Play<'_>, api: &Api, id: String) -> anyhow::Result<Client> {
     let twilio = play.owner.dev.twilio.clone();
     let twilio = twilio.context("dev.json says nothing of Twilio: was `up` run with --no-demo?")?;
-    let of_account = |name: &str| twilio[name].as_str().unwrap_or_default().to_owned();
-    let (sid, token) = (of_account("account_sid"), of_account("auth_token"));
+    let of_account = |name: &str| {
+        let found = twilio[name].as_str().map(str::to_owned);
+        found.with_context(|| format!("dev.json names no twilio.{name}"))
+    };
+    let (sid, token) = (of_account("account_sid")?, of_account("auth_token")?);
     let accounts = "/v1/provider_accounts?provider=twilio&page_size=100";
     let accounts = play.owner.get(accounts).await?.expect(&[200])?.body;
     let account = rows(&accounts).find(|account| account["name"] == "Simulated twilio");
     let account = account.context("an account at the simulated Twilio")?;
-    let text = |field: &str| account[field].as_str().unwrap_or_default().to_owned();
+    let text = |field: &str| {
+        let found = account[field].as_str();
+        found.with_context(|| format!("the account at the simulated Twilio has no {field}"))
+    };
     let webhooks = format!(
         "{}/webhooks/twilio/{}",
         play.owner.dev.gateway_url,
-        text("endpoint_token")
+        text("endpoint_token")?
     );
     let number = play.phone(0);
     let sms = format!("{webhooks}/sms#rc=3&rp=all");
@@ -48,7 +54,7 @@ pub async fn number(play: &mut Play<'_>, api: &Api, id: String) -> anyhow::Resul
         .twilio((&sid, &token), "IncomingPhoneNumbers.json", &form)
         .await?;
     let body =
-        json!({"account_id": text("id"), "channel": "sms", "address": number, "client_id": id});
+        json!({"account_id": text("id")?, "channel": "sms", "address": number, "client_id": id});
     let sender = api.post("/v1/senders", &body, &play.key("sender")).await?;
     let sender = sender.expect(&[201])?.text("id")?;
     play.until(

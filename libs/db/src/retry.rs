@@ -70,3 +70,31 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::at_start;
+
+    /// `true` is a database that is busy.
+    async fn started(answers: &[Result<(), bool>]) -> (Result<(), bool>, usize) {
+        let asked = Cell::new(0);
+        let result = at_start(
+            |busy: &bool| *busy,
+            || {
+                let nth = asked.get();
+                asked.set(nth + 1);
+                std::future::ready(answers[nth])
+            },
+        )
+        .await;
+        (result, asked.get())
+    }
+
+    #[tokio::test]
+    async fn a_start_waits_for_a_busy_database_and_for_nothing_else() {
+        assert_eq!(started(&[Err(true), Ok(())]).await, (Ok(()), 2));
+        assert_eq!(started(&[Err(false), Ok(())]).await, (Err(false), 1));
+    }
+}

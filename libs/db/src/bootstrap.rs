@@ -140,7 +140,7 @@ async fn roles(
             format!("login password '{}'", options.password(&role))
         };
         let name = quoted(&role);
-        // The pool says ROLLBACK at every release; PostgreSQL would note each time that nothing was open.
+        // ROLLBACK is said also where nothing may be open; PostgreSQL would note it each time.
         script.push_str(&format!(
             "do $$ begin create role {name}; exception when duplicate_object or unique_violation then null; end $$;
              alter role {name} with {attributes} nosuperuser nobypassrls nocreatedb nocreaterole noreplication;

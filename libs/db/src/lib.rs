@@ -6,6 +6,7 @@
 //! name) → [`error`] → [`retry`] → [`page`]; then [`bootstrap`], [`migrate`] and [`local`], which run before any service.
 
 pub mod bootstrap;
+mod borrowed;
 pub mod error;
 pub mod local;
 pub mod migrate;

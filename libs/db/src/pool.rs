@@ -1,5 +1,4 @@
-//! The one pool. A request can be dropped at any await (deadline, client reset); sqlx 0.9.0 then hands the connection on
-//! with its transaction open, tenant and all. Here every connection is rolled back before another may have it.
+//! The one pool, and who may ask it: the two roles of a service, inspected before they serve.
 //! Deliberately absent: a way to get a bare connection of the app role. Work starts from a transaction.
 
 use std::{fmt, str::FromStr, time::Duration};
@@ -177,10 +176,11 @@ fn connect_options(
     problems: &mut Vec<String>,
 ) -> Option<PgConnectOptions> {
     // What machinery asks is by key and in the order of an index: one plan serves every value. Left to itself PostgreSQL
-    // would plan each access to a partitioned table anew, which costs more than the access. What people list is filtered.
-    let plan_cache_mode = match role {
-        "worker" => "force_generic_plan",
-        _ => "auto",
+    // would plan each access to a partitioned table anew, which costs more than the access. And a plan that was made while
+    // a table was small must not read all of it when it has grown. What people list is filtered.
+    let (plan_cache_mode, seqscan) = match role {
+        "worker" => ("force_generic_plan", "off"),
+        _ => ("auto", "on"),
     };
     match PgConnectOptions::from_str(url) {
         Ok(options) => Some(
@@ -197,7 +197,8 @@ fn connect_options(
                     // Statements here are short; compiling one would take longer than a thousand of them.
                     ("jit", "off".to_owned()),
                     ("plan_cache_mode", plan_cache_mode.to_owned()),
-                    // The hook below says ROLLBACK also where nothing is open, which PostgreSQL would remark on each time.
+                    ("enable_seqscan", seqscan.to_owned()),
+                    // ROLLBACK is said also where nothing may be open, which PostgreSQL would remark on each time.
                     ("client_min_messages", "error".to_owned()),
                 ])
                 .log_statements(level("off"))
@@ -219,13 +220,9 @@ where
     name.parse().expect("a level the log crate documents")
 }
 
-/// Rolls back what a cancelled request left open. Bounded: a connection whose server still works on the abandoned
-/// statement after that is closed instead.
-const ROLLBACK_WITHIN: Duration = Duration::from_secs(5);
-
 #[expect(
     clippy::disallowed_methods,
-    reason = "this is the one pool; the lint exists so that there is no second without the hook"
+    reason = "this is the one pool; the lint exists so that there is no second past the doors"
 )]
 fn pool(config: &DatabaseConfig, options: PgConnectOptions, max: u32) -> PgPool {
     PgPoolOptions::new()
@@ -234,17 +231,7 @@ fn pool(config: &DatabaseConfig, options: PgConnectOptions, max: u32) -> PgPool 
         .acquire_timeout(config.acquire_timeout)
         .idle_timeout(Duration::from_secs(300))
         .max_lifetime(Duration::from_secs(1800))
-        .test_before_acquire(false) // tested when released, a moment ago; a broken one surfaces as Unavailable
-        .after_release(|connection, _| {
-            Box::pin(async move {
-                let rollback = sqlx::raw_sql("rollback").execute(connection);
-                match tokio::time::timeout(ROLLBACK_WITHIN, rollback).await {
-                    Ok(Ok(_)) => Ok(true),
-                    Ok(Err(error)) => Err(error),
-                    Err(_) => Err(sqlx::Error::PoolTimedOut),
-                }
-            })
-        })
+        .test_before_acquire(false) // a broken one surfaces as Unavailable
         .connect_lazy_with(options)
 }
 

@@ -2,40 +2,47 @@
 //! Deliberately absent: a transaction of the app role without a name (a directory transaction sees only directory
 //! tables), and any way to change the name of one that is open.
 
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, pool::PoolConnection};
+use sqlx::{AssertSqlSafe, PgConnection, PgPool};
 
 use mainstay_types::{AgencyId, AgencyScope, ClientId, Tenant, Visible};
 
-use crate::{Error, Result};
+use crate::{Error, Result, borrowed::Borrowed};
 
-/// A connection with a transaction open. Dropped uncommitted, the pool's hook rolls it back before anyone else has it.
+/// A connection with a transaction open.
 #[derive(Debug)]
 struct Open {
-    connection: PoolConnection<Postgres>,
+    connection: Borrowed,
 }
 
 impl Open {
     async fn begin(pool: &PgPool, name: Name<'_>) -> Result<Self> {
-        let mut connection = pool.acquire().await?;
-        // Simple protocol: all of it goes out in one packet. Only ids are interpolated, and those print as hex.
-        sqlx::raw_sql(AssertSqlSafe(name.begin_statement()))
-            .execute(&mut *connection)
+        Self::begin_by(pool, name.begin_statement()).await
+    }
+
+    /// Simple protocol: all of the statement goes out in one packet. Only ids are interpolated, and those print as hex.
+    async fn begin_by(pool: &PgPool, statement: String) -> Result<Self> {
+        // Borrowed before it begins: whoever is dropped while it does leaves a transaction too.
+        let mut connection = Borrowed::from(pool).await?;
+        sqlx::raw_sql(AssertSqlSafe(statement))
+            .execute(connection.conn())
             .await?;
         Ok(Self { connection })
     }
 
     /// PostgreSQL answers COMMIT of a failed transaction with a quiet ROLLBACK; the select makes that an error.
-    async fn commit(mut self) -> Result<()> {
-        sqlx::raw_sql("select 1; commit")
-            .execute(&mut *self.connection)
-            .await?;
-        Ok(())
+    async fn commit(self) -> Result<()> {
+        self.end("select 1; commit").await
     }
 
-    async fn rollback(mut self) -> Result<()> {
-        sqlx::raw_sql("rollback")
-            .execute(&mut *self.connection)
+    async fn rollback(self) -> Result<()> {
+        self.end("rollback").await
+    }
+
+    async fn end(mut self, statement: &'static str) -> Result<()> {
+        sqlx::raw_sql(statement)
+            .execute(self.connection.conn())
             .await?;
+        self.connection.has_ended();
         Ok(())
     }
 }
@@ -92,7 +99,7 @@ macro_rules! transaction {
         impl $name {
             /// What `query!(…).execute(tx.conn())` takes.
             pub fn conn(&mut self) -> &mut PgConnection {
-                &mut self.open.connection
+                self.open.connection.conn()
             }
 
             /// Makes it durable.
@@ -211,15 +218,9 @@ impl Worker {
     /// the statistics say. Those of a queue are wrong when it matters: taken while it was empty, they make a plan that
     /// sorts all that waits for each claim.
     pub async fn claim(&self) -> Result<WorkerTx> {
-        let mut connection = self.pool.acquire().await?;
-        sqlx::raw_sql(
-            "begin; set local enable_seqscan = off; set local enable_bitmapscan = off; set local enable_sort = off",
-        )
-        .execute(&mut *connection)
-        .await?;
-        Ok(WorkerTx {
-            open: Open { connection },
-        })
+        let statement = "begin; set local enable_seqscan = off; set local enable_bitmapscan = off; set local enable_sort = off";
+        let open = Open::begin_by(&self.pool, statement.to_owned()).await?;
+        Ok(WorkerTx { open })
     }
 
     /// A transaction for one client, in which machinery's tables can be written as well.
@@ -238,7 +239,7 @@ impl Worker {
     /// [`Error::Unavailable`] when no connection is free in time.
     pub async fn connection(&self) -> Result<WorkerConnection> {
         Ok(WorkerConnection {
-            connection: self.pool.acquire().await?,
+            connection: Borrowed::from(&self.pool).await?,
         })
     }
 }
@@ -246,13 +247,19 @@ impl Worker {
 /// See [`Worker::connection`].
 #[derive(Debug)]
 pub struct WorkerConnection {
-    connection: PoolConnection<Postgres>,
+    connection: Borrowed,
 }
 
 impl WorkerConnection {
     /// What `query!(…).execute(…)` takes.
     pub fn conn(&mut self) -> &mut PgConnection {
-        &mut self.connection
+        self.connection.conn()
+    }
+
+    /// Gives it back after statements that have all been answered. Dropped, it is rolled back first, as if one had not:
+    /// a round trip more, which matters only where there are thousands a second.
+    pub fn give_back(mut self) {
+        self.connection.has_ended();
     }
 }
 

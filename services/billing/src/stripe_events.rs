@@ -216,7 +216,9 @@ pub async fn handle(intake: &Intake, event: &StripeEvent) -> Result<Handled, Int
 async fn look(intake: &Intake, event: &StripeEvent) -> Result<Look, IntakeError> {
     let mut worker = intake.database.worker().connection().await?;
     let object = Some(event.about.id.as_str()).filter(|id| !id.is_empty());
-    Ok(directory::look(worker.conn(), &event.id, object, &event.related()).await?)
+    let look = directory::look(worker.conn(), &event.id, object, &event.related()).await?;
+    worker.give_back();
+    Ok(look)
 }
 
 /// A family whose events mean: read the object again, then write what it says.
@@ -330,6 +332,7 @@ async fn ignore(
 ) -> Result<Handled, IntakeError> {
     let mut worker = intake.database.worker().connection().await?;
     let first = sql::note(worker.conn(), event, "ignored").await?;
+    worker.give_back();
     let outcome = if first {
         Outcome::Ignored
     } else {

@@ -194,7 +194,11 @@ impl Deliver {
                 _ => {
                     let mut connection = self.worker.connection().await?;
                     let conn = connection.conn();
-                    return sql::apply(conn, id, job.fence, next, whose, now, retry_at).await;
+                    let written = sql::apply(conn, id, job.fence, next, whose, now, retry_at).await;
+                    if written.is_ok() {
+                        connection.give_back();
+                    }
+                    return written;
                 }
             };
             let mut tx = self.worker.tx().await?;
@@ -269,6 +273,7 @@ impl Handler for Deliver {
                 // A week that is gone, or an effect that it had through a release before this one.
                 sql::release(connection.conn(), id, job.fence).await?;
             }
+            connection.give_back();
             found
         };
         let Some(undelivered) = found else {

@@ -1,5 +1,5 @@
 //! Requests are dropped at any await. The storm below drops ten thousand of them at random points and then looks at what
-//! the next borrower of a connection finds. The same storm on a pool without the hook shows that the storm would notice.
+//! the next borrower of a connection finds. The same storm on a bare pool shows that the storm would notice.
 
 use std::{
     future::Future,
@@ -131,8 +131,8 @@ async fn ten_thousand_cancelled_requests_leak_no_transaction() {
     assert_eq!(test.count(open).await, 0);
 }
 
-/// The pool as it would be without our hook.
-fn pool_without_the_hook(url: &str) -> PgPool {
+/// The pool as it would be without our loans.
+fn bare_pool(url: &str) -> PgPool {
     PgPoolOptions::new()
         .max_connections(4)
         .connect_lazy(url)
@@ -140,9 +140,9 @@ fn pool_without_the_hook(url: &str) -> PgPool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_the_hook_the_same_storm_leaks() {
+async fn on_a_bare_pool_the_same_storm_leaks() {
     let test = TestDatabase::new().await;
-    let pool = pool_without_the_hook(&test.config("billing").worker_url);
+    let pool = bare_pool(&test.config("billing").worker_url);
     let mut dirty = 0;
     for step in 0..2_000 {
         // sqlx's own begin, which is what one would write.
@@ -164,6 +164,6 @@ async fn without_the_hook_the_same_storm_leaks() {
     }
     assert!(
         dirty > 0,
-        "sqlx no longer leaks: the hook may go, and this test with it"
+        "sqlx no longer leaks: our loans may go, and this test with them"
     );
 }

@@ -61,3 +61,48 @@ async fn a_claim_reads_what_it_takes_and_not_all_that_waits() {
     assert!(read <= 4 * CLAIMED, "{read} rows read for {CLAIMED}");
     tx.rollback().await.unwrap();
 }
+
+/// A plan is kept, and was made while there was little to read: as a saga's step looks for its row (ADR 0025).
+#[tokio::test]
+async fn what_was_planned_in_a_small_table_reads_no_more_in_a_large_one() {
+    let (test, _) = billing().await;
+    let config = DatabaseConfig {
+        worker_connections: 1,
+        ..test.config("billing")
+    };
+    let database = Database::connect(&config).await.unwrap();
+    test.execute(&format!(
+        "create table billing.step (saga bigint primary key, tries integer not null default 0)
+           with (autovacuum_enabled = false);
+         insert into billing.step select n from generate_series(1, 3) n;
+         grant select, update on billing.step to {};
+         analyze billing.step",
+        test.role("billing", "worker")
+    ))
+    .await;
+    let worker = database.worker();
+    let mut read = 0;
+    for saga in [1_i64, 5_000] {
+        test.execute(&format!(
+            "insert into billing.step select n from generate_series(4, {saga}) n"
+        ))
+        .await;
+        let mut tx = worker.tx().await.unwrap();
+        sqlx::query(
+            "with held as materialized (select $1::bigint as id)
+             update step set tries = tries + 1 from held where step.saga = held.id",
+        )
+        .bind(saga)
+        .execute(tx.conn())
+        .await
+        .unwrap();
+        read = sqlx::query_scalar(
+            "select seq_tup_read + idx_tup_fetch from pg_stat_xact_user_tables where relname = 'step'",
+        )
+        .fetch_one(tx.conn())
+        .await
+        .unwrap();
+        tx.commit().await.unwrap();
+    }
+    assert_eq!(read, 1_i64, "rows read for one step");
+}

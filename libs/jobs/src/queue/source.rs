@@ -150,7 +150,9 @@ impl Queue for Jobs {
 
     async fn complete(&self, worker: &Worker, id: JobId, fence: i64) -> Result<bool> {
         let mut connection = worker.connection().await?;
-        sql::complete(connection.conn(), id, fence).await
+        let completed = sql::complete(connection.conn(), id, fence).await?;
+        connection.give_back();
+        Ok(completed)
     }
 
     async fn fail(

@@ -5,9 +5,9 @@
 mod attempt;
 mod interruption;
 mod operator;
+mod walking;
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mainstay_db::{Error, Worker};
@@ -16,7 +16,7 @@ use mainstay_types::{SagaId, Tenant};
 use serde::Serialize;
 use serde_json::Value;
 use sqlx::PgConnection;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tracing::Instrument;
 use uuid::Uuid;
 
@@ -25,6 +25,7 @@ use super::log::{self, Lease, Leased, NewSaga, Standing};
 use super::rules::{self, At, Next, Settled, Shape};
 pub use interruption::{Interruption, Moment};
 pub use operator::{DecisionError, Verdict};
+use walking::{Walk, Walking};
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +54,9 @@ impl Default for EngineLimits {
 /// Pauses up to this are waited for with the lease in hand; longer ones go back to the log.
 const WAIT_IN_HAND: Duration = Duration::from_millis(1_500);
 
+/// Between looks at a saga that somebody waits for.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
 /// Runs sagas. Clones are the same coordinator.
 #[derive(Clone)]
 pub struct Engine {
@@ -67,9 +71,8 @@ struct Inner {
     limits: EngineLimits,
     /// This coordinator, as leases name it.
     owner: Uuid,
-    rested: broadcast::Sender<SagaId>,
     /// What this coordinator walks now: it tells of it itself.
-    walking: Mutex<HashSet<SagaId>>,
+    walking: Walking,
     wake: Notify,
     /// Bounds what the loop takes over. What a request starts is bounded by the requests.
     slots: Arc<Semaphore>,
@@ -132,7 +135,6 @@ impl Engine {
         limits: EngineLimits,
         interruption: Option<Arc<dyn Interruption>>,
     ) -> Self {
-        let (rested, _) = broadcast::channel(1_024);
         Self {
             inner: Arc::new(Inner {
                 worker,
@@ -141,8 +143,7 @@ impl Engine {
                 definitions: definitions.into_iter().map(Arc::new).collect(),
                 limits,
                 owner: Uuid::new_v4(),
-                rested,
-                walking: Mutex::default(),
+                walking: Walking::default(),
                 wake: Notify::new(),
                 slots: Arc::new(Semaphore::new(limits.at_once)),
                 interruption,
@@ -243,29 +244,26 @@ impl Engine {
         until: Instant,
         goes_on: impl Fn(&Standing) -> bool,
     ) -> Result<Standing, Error> {
-        // Subscribed before the first look: what comes to rest in between is not missed.
-        let mut rested = self.inner.rested.subscribe();
-        // What is walked here need not be looked at to know that it goes on, and is told of when it does not.
-        let mut walked = self.walking(|walking| walking.contains(&id));
         loop {
-            if !std::mem::take(&mut walked) {
-                let standing = self.standing(id).await?;
-                if !goes_on(&standing) || Instant::now() >= until {
-                    return Ok(standing);
+            // Other processes do not tell: their sagas are looked at again after a moment, as is one that takes long.
+            let look_again = (Instant::now() + LOOK_AGAIN).min(until);
+            let walked = self.inner.walking.end_of(id);
+            let is_walked = walked.is_some();
+            if let Some(mut end) = walked {
+                let told = end.wait_for(Option::is_some);
+                if let Ok(Ok(standing)) = tokio::time::timeout_at(look_again.into(), told).await
+                    && let Some(standing) = standing.as_ref()
+                    && !goes_on(standing)
+                {
+                    return Ok(standing.clone());
                 }
             }
-            // Other processes do not tell: their sagas are looked at again after a moment.
-            let look_again = (Instant::now() + Duration::from_millis(250)).min(until);
-            let heard = async {
-                while let Ok(other) = rested.recv().await {
-                    if other == id {
-                        return;
-                    }
-                }
-            };
-            tokio::select! {
-                () = heard => {}
-                () = tokio::time::sleep_until(look_again.into()) => {}
+            let standing = self.standing(id).await?;
+            if !goes_on(&standing) || Instant::now() >= until {
+                return Ok(standing);
+            }
+            if !is_walked {
+                tokio::time::sleep_until(look_again.into()).await;
             }
         }
     }
@@ -273,12 +271,8 @@ impl Engine {
     async fn standing(&self, id: SagaId) -> Result<Standing, Error> {
         let mut worker = self.inner.worker.connection().await?;
         let standing = log::standing(worker.conn(), id).await?;
+        worker.give_back();
         standing.ok_or(Error::Other(sqlx::Error::RowNotFound))
-    }
-
-    fn walking<T>(&self, act: impl FnOnce(&mut HashSet<SagaId>) -> T) -> T {
-        let walking = self.inner.walking.lock();
-        act(&mut walking.unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Looks for due sagas now rather than at the next look.
@@ -349,7 +343,7 @@ impl Engine {
         slot: Option<OwnedSemaphorePermit>,
     ) {
         let engine = self.clone();
-        self.walking(|walking| walking.insert(saga.id));
+        let walk = self.inner.walking.begin(saga.id);
         let span = tracing::info_span!(
             "saga",
             otel.name = format!("saga {}", saga.definition),
@@ -361,31 +355,30 @@ impl Engine {
             telemetry::set_parent(&span, traceparent);
         }
         let work = async move {
-            engine.drive(saga, known).await;
+            engine.drive(saga, known, walk).await;
             drop(slot);
         };
         self.inner.shutdown.spawn(work.instrument(span));
     }
 
-    async fn drive(&self, mut saga: Leased, known: Option<Result<Value, Stop>>) {
+    async fn drive(&self, mut saga: Leased, known: Option<Result<Value, Stop>>, walk: Walk) {
         let id = saga.id;
-        let walked = self.walk(&mut saga, known).await;
-        // Before it is told: whoever hears of it looks.
-        self.walking(|walking| walking.remove(&id));
-        match walked {
-            Ok(()) => {}
+        let standing = match self.walk(&mut saga, known).await {
+            Ok(standing) => standing,
             Err(Broken::Fenced) => {
                 tracing::warn!(saga = %id, "the lease of this saga is another's; leaving it to them");
+                None
             }
             Err(Broken::Database(error)) => {
                 tracing::warn!(saga = %id, error = &error as &dyn std::error::Error, "left a saga because of the database");
                 self.give_back(&saga).await;
+                None
             }
             // As if by kill -9: nothing is written or told any more.
-            Err(Broken::Killed) => return,
-        }
-        // Also after a break, so that whoever waits looks at once.
-        let _ = self.inner.rested.send(id);
+            Err(Broken::Killed) => None,
+        };
+        // After a break whoever waits looks at once.
+        self.inner.walking.end(walk, standing);
     }
 
     /// Hands a saga back to the log after a failure of the database. Where even that fails the lease expires.
@@ -412,11 +405,12 @@ impl Engine {
             .cloned()
     }
 
+    /// Goes on until it has to be left; tells how it stands then, where that is known.
     async fn walk(
         &self,
         saga: &mut Leased,
         mut known: Option<Result<Value, Stop>>,
-    ) -> Result<(), Broken> {
+    ) -> Result<Option<Standing>, Broken> {
         let inner = &self.inner;
         let definition = self
             .definition(saga)
@@ -434,7 +428,8 @@ impl Engine {
         loop {
             if inner.shutdown.is_triggered() {
                 let mut worker = inner.worker.connection().await?;
-                return Ok(log::give_back(worker.conn(), lease, Duration::ZERO, 0).await?);
+                log::give_back(worker.conn(), lease, Duration::ZERO, 0).await?;
+                return Ok(None);
             }
             let at = At {
                 direction: saga.direction,
@@ -508,13 +503,17 @@ impl Engine {
                     if news {
                         self.wake();
                     }
-                    return Ok(());
+                    return Ok(Some(Standing::waiting(saga.refusal.take())));
                 }
-                Next::Again(_) | Next::Completed | Next::Compensated => return Ok(()),
+                Next::Again(_) => return Ok(None),
+                Next::Completed => return Ok(Some(Standing::at_rest(true, saga.refusal.take()))),
+                Next::Compensated => {
+                    return Ok(Some(Standing::at_rest(false, saga.refusal.take())));
+                }
                 Next::Park => {
                     // An alert: nothing more happens until a person decides.
                     tracing::error!(saga = %saga.id, definition = definition.name, step = step.name(), "saga parked");
-                    return Ok(());
+                    return Ok(Some(Standing::at_rest(false, saga.refusal.take())));
                 }
             }
         }

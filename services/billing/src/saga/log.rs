@@ -240,7 +240,8 @@ pub(super) async fn write(
         ), settled as (
           update saga_step s set outcome = $16, attempt = $17, output = $18, error = $10,
             ended_at = case when $16 in ('done', 'refused') then clock_timestamp() end
-          from held where s.saga_id = held.id and s.position = $14 and s.direction = $15
+          -- By its whole key: a plan made while the table was small would read all of it for ever.
+          from held where s.saga_id = $1 and s.position = $14 and s.direction = $15
         ), intended as (
           insert into saga_step (saga_id, position, direction, name, agency_id, tenant_id)
           select held.id, $6, $5, $7, held.agency_id, held.tenant_id from held where $19
@@ -442,14 +443,29 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// All that was asked for stands.
-    pub(crate) const fn settled() -> Self {
+    /// Nothing more happens by itself.
+    pub(super) const fn at_rest(completed: bool, refusal: Option<Refusal>) -> Self {
         Self {
             at_rest: true,
             waiting: false,
-            completed: true,
-            refusal: None,
+            completed,
+            refusal,
         }
+    }
+
+    /// It goes on when something happens outside.
+    pub(super) const fn waiting(refusal: Option<Refusal>) -> Self {
+        Self {
+            at_rest: false,
+            waiting: true,
+            completed: false,
+            refusal,
+        }
+    }
+
+    /// All that was asked for stands.
+    pub(crate) const fn settled() -> Self {
+        Self::at_rest(true, None)
     }
 }
 

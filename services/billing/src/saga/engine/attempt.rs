@@ -96,6 +96,7 @@ impl Engine {
                     _ => {
                         let mut worker = self.inner.worker.connection().await?;
                         let written = log::write(worker.conn(), tried.lease, &account).await?;
+                        worker.give_back();
                         written.ok_or(Broken::Fenced)?
                     }
                 }

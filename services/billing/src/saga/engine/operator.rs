@@ -136,7 +136,6 @@ impl Engine {
                 if let Some(follower) = follower {
                     self.launch(follower);
                 }
-                let _ = self.inner.rested.send(id);
             }
             _ => self.spawn(saga, known, None),
         }

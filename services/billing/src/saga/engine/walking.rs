@@ -1,0 +1,55 @@
+//! What this coordinator walks now, and who waits for it: told how it stands the moment it stops, without a look at the log.
+//! Deliberately absent: what others walk. Whoever waits for that looks from time to time.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use mainstay_types::SagaId;
+use tokio::sync::watch;
+
+use crate::saga::log::Standing;
+
+/// Nothing while it goes on. It ends without a word when it broke off.
+type End = watch::Sender<Option<Standing>>;
+
+/// All that is walked here.
+#[derive(Default)]
+pub(super) struct Walking(Mutex<HashMap<SagaId, Arc<End>>>);
+
+/// One walk.
+pub(super) struct Walk {
+    saga: SagaId,
+    end: Arc<End>,
+}
+
+impl Walking {
+    /// It is walked from now on.
+    pub(super) fn begin(&self, saga: SagaId) -> Walk {
+        let end = Arc::new(watch::Sender::new(None));
+        self.all(|all| all.insert(saga, Arc::clone(&end)));
+        Walk { saga, end }
+    }
+
+    /// It stands so, or nobody knows.
+    pub(super) fn end(&self, walk: Walk, standing: Option<Standing>) {
+        self.all(|all| {
+            // A walk that lost its lease may have a successor here.
+            if all
+                .get(&walk.saga)
+                .is_some_and(|end| Arc::ptr_eq(end, &walk.end))
+            {
+                all.remove(&walk.saga);
+            }
+        });
+        walk.end.send_replace(standing);
+    }
+
+    /// The end of its walk, if it is walked here.
+    pub(super) fn end_of(&self, saga: SagaId) -> Option<watch::Receiver<Option<Standing>>> {
+        self.all(|all| all.get(&saga).map(|end| end.subscribe()))
+    }
+
+    fn all<T>(&self, act: impl FnOnce(&mut HashMap<SagaId, Arc<End>>) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

@@ -48,6 +48,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     config.enable_type_names();
     // Ordered maps encode the same each time, and request hashes are of encodings.
     config.btree_map(["."]);
+    // Bodies pass through several hands; shared, they are copied by none of them.
+    config.bytes([".mainstay.integrations.v1.Webhook.body"]);
     tonic_prost_build::configure()
         .build_transport(false)
         .compile_fds_with_config(

@@ -306,7 +306,7 @@ mod tests {
         let (answer, answered) = oneshot::channel();
         let webhook = Webhook {
             event_key: key.to_owned(),
-            body: vec![b'x'; bytes],
+            body: vec![b'x'; bytes].into(),
             ..Webhook::default()
         };
         (Waiting { webhook, answer }, answered)

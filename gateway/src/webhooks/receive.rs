@@ -121,7 +121,7 @@ pub async fn receive<S: Scheme>(
             event_key: event.key,
             r#type: event.kind,
             content_type: event.content_type,
-            body: event.body.into(),
+            body: event.body,
             received_at: Some(received_at),
             traceparent: Some(traceparent.clone()),
         })

@@ -148,7 +148,7 @@ async fn what_twilio_signed_is_stored_under_its_account_and_answered_in_its_lang
         );
         let last = stored(&gateway).pop().expect("stored");
         assert_eq!((last.event_key.as_str(), last.r#type.as_str()), (key, kind));
-        let kept = String::from_utf8(last.body).expect("ASCII");
+        let kept = String::from_utf8(last.body.to_vec()).expect("ASCII");
         let attempt = match path.contains("attempt") {
             true => "&MainstayAttempt=att_01h455vb4pex5vsknk084sn02q",
             false => "",

@@ -27,6 +27,9 @@ use crate::wire;
 
 pub use report::health_report;
 
+/// The largest HTTP/2 frame taken.
+const FRAME_MOST: u32 = 128 * 1024;
+
 /// What bounds a role.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -138,6 +141,8 @@ pub async fn serve(
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .max_concurrent_streams(limits.streams_per_connection)
+        // A batch of webhooks in a frame or two: each frame more is a turn of two tasks.
+        .max_frame_size(FRAME_MOST)
         // A client that opens and resets streams in a loop is cut off (CVE-2023-44487).
         .http2_max_pending_accept_reset_streams(Some(32))
         .http2_max_local_error_reset_streams(Some(256))

@@ -9,6 +9,10 @@ pub mod link;
 pub mod shutdown;
 pub mod telemetry;
 
+/// Of every program that links this: a request is hundreds of small allocations, and glibc spends more on each.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 pub use clock::{Clock, ClockHand};
 pub use config::Config;
 pub use health::Health;

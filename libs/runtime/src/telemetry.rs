@@ -21,6 +21,7 @@ use opentelemetry_sdk::trace::{
 use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::{EnvFilter, FilterExt, Targets, filter_fn};
+use tracing_subscriber::fmt::writer::MakeWriterExt;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
@@ -132,13 +133,12 @@ type Subscriber = Box<dyn tracing::Subscriber + Send + Sync>;
 /// # Errors
 /// As [`init`].
 pub fn build(config: &TelemetryConfig) -> Result<(Subscriber, TelemetryGuard), TelemetryError> {
-    let filter = || {
-        let parsed = EnvFilter::builder().parse(&config.log_filter);
-        parsed.map_err(|error| TelemetryError::Filter {
+    let filter = EnvFilter::builder()
+        .parse(&config.log_filter)
+        .map_err(|error| TelemetryError::Filter {
             filter: config.log_filter.clone(),
             reason: error.to_string(),
-        })
-    };
+        })?;
     let file = config.log_file.as_deref().map(log_file::open).transpose()?;
     let provider = provider(config)?;
 
@@ -157,22 +157,22 @@ pub fn build(config: &TelemetryConfig) -> Result<(Subscriber, TelemetryGuard), T
         .with_error_events_to_status(false)
         .with_filter(ours.and(worth_keeping));
 
-    let terminal = match file {
-        Some(_) => LevelFilter::WARN,
-        None => LevelFilter::TRACE,
-    };
     // Lines tell nothing of spans: what writes them need not be told of each, and format it for nobody.
-    let lines = || filter_fn(|metadata| metadata.is_event());
-    let logs = log_format::layer(config.log_format, std::io::stderr)
-        .with_filter(lines().and(filter()?).and(terminal));
-    let kept = match file {
-        Some(file) => {
-            Some(log_format::layer(config.log_format, file).with_filter(lines().and(filter()?)))
-        }
-        None => None,
+    let lines = filter_fn(|metadata| metadata.is_event()).and(filter);
+    let logs = match file {
+        // One layer for both: each is asked about every span that is entered.
+        Some(file) => log_format::layer(
+            config.log_format,
+            file.and(std::io::stderr.with_max_level(tracing::Level::WARN)),
+        )
+        .with_filter(lines)
+        .boxed(),
+        None => log_format::layer(config.log_format, std::io::stderr)
+            .with_filter(lines)
+            .boxed(),
     };
     // The logs come after the traces, so that a line can tell the trace it belongs to.
-    let subscriber = Registry::default().with(traces).with(logs).with(kept);
+    let subscriber = Registry::default().with(traces).with(logs);
     Ok((Box::new(subscriber), TelemetryGuard { provider }))
 }
 

@@ -12,6 +12,7 @@ pub mod sql;
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use mainstay_db::{Database, PageRequest, Worker, retrying};
 use mainstay_types::{AgencyId, AgencyScope, ClientId, WebhookEventId};
@@ -42,7 +43,7 @@ pub struct NewWebhook {
     /// Its content type.
     pub content_type: String,
     /// The bytes that were signed.
-    pub body: Vec<u8>,
+    pub body: Bytes,
     /// When the gateway had it.
     pub received_at: DateTime<Utc>,
     /// The trace it came in with.
@@ -244,7 +245,9 @@ pub async fn store(
     for _ in 0..ROUNDS {
         let new = retrying(|| async {
             let mut connection = worker.connection().await?;
-            Ok::<_, WebhookError>(sql::insert(connection.conn(), &batch, now).await?)
+            let new = sql::insert(connection.conn(), &batch, now).await?;
+            connection.give_back();
+            Ok::<_, WebhookError>(new)
         });
         let new = new.await?.into_iter();
         stored.extend(new.map(|id| (id, WebhookEventId::from_uuid(id))));

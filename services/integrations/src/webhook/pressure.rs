@@ -11,7 +11,7 @@ const CROWD: usize = 8;
 /// How long a crowd is felt. The next follows within this, or there is none.
 const FELT: Duration = Duration::from_millis(50);
 /// The longest that a delivery waits.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// When the last crowd came. Clones share it.
 #[derive(Debug, Clone, Default)]

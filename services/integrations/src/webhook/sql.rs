@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use mainstay_types::{AgencyId, ClientId, WebhookEventId};
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -20,7 +21,7 @@ pub struct Batch {
     event_keys: Vec<String>,
     types: Vec<String>,
     content_types: Vec<String>,
-    bodies: Vec<Vec<u8>>,
+    bodies: Vec<Bytes>,
     received_ats: Vec<DateTime<Utc>>,
     traceparents: Vec<Option<String>>,
 }
@@ -72,6 +73,7 @@ pub async fn insert(
     batch: &Batch,
     now: DateTime<Utc>,
 ) -> sqlx::Result<Vec<Uuid>> {
+    let bodies: Vec<&[u8]> = batch.bodies.iter().map(AsRef::as_ref).collect();
     // In the order of the keys, so that two batches cannot deadlock.
     sqlx::query_scalar!(
         r#"with given as materialized (
@@ -97,7 +99,7 @@ pub async fn insert(
         &batch.event_keys,
         &batch.types,
         &batch.content_types,
-        &batch.bodies,
+        &bodies as &[&[u8]],
         &batch.received_ats,
         &batch.traceparents as &[Option<String>],
         now,

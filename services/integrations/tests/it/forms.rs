@@ -84,7 +84,7 @@ async fn an_address_is_shown_once_found_by_its_token_and_gone_when_it_is_deleted
             account: id,
             event_key: "1".to_owned(),
             r#type: "form.submitted".to_owned(),
-            body: b"{}".to_vec(),
+            body: b"{}".as_slice().into(),
             content_type: "application/json".to_owned(),
             received_at: None,
             traceparent: None,

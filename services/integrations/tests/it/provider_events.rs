@@ -15,7 +15,7 @@ fn webhook(account: &str, key: &str, kind: &str, body: &str) -> proto::Webhook {
         account: account.to_owned(),
         event_key: key.to_owned(),
         r#type: kind.to_owned(),
-        body: body.as_bytes().to_vec(),
+        body: body.to_owned().into(),
         content_type: "application/x-www-form-urlencoded".to_owned(),
         received_at: Some(prost_types::Timestamp {
             seconds: 1_800_000_000,

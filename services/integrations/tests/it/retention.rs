@@ -112,7 +112,7 @@ async fn a_key_is_remembered_longer_than_any_sender_repeats_it() {
         },
         kind: "invoice.paid".into(),
         content_type: "application/json".into(),
-        body: b"{}".to_vec(),
+        body: b"{}".as_slice().into(),
         received_at: chrono::DateTime::UNIX_EPOCH,
         traceparent: None,
     };

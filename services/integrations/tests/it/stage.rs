@@ -315,7 +315,7 @@ pub fn webhook(event_key: &str, kind: &str) -> Webhook {
         account: "default".to_owned(),
         event_key: event_key.to_owned(),
         r#type: kind.to_owned(),
-        body: format!(r#"{{"id":"{event_key}","type":"{kind}"}}"#).into_bytes(),
+        body: format!(r#"{{"id":"{event_key}","type":"{kind}"}}"#).into(),
         content_type: "application/json".to_owned(),
         received_at: None,
         traceparent: None,

@@ -18,7 +18,7 @@ async fn main() -> anyhow::Result<()> {
         .context("the seed is a number")?;
     let examples: u32 = arguments
         .next()
-        .unwrap_or_else(|| "700".into())
+        .unwrap_or_else(|| "60".into())
         .parse()
         .context("examples is a number")?;
     let platform = Platform::start("fuzz-long").await?;

@@ -55,7 +55,7 @@ enum Task {
         #[arg(long, default_value_t = 20_261_121)]
         seed: u64,
         /// Generated requests for each route and phase.
-        #[arg(long, default_value_t = 700)]
+        #[arg(long, default_value_t = 60)]
         examples: u32,
     },
     /// Kills coordinators while clients subscribe, change their mind and cancel, and writes docs/reports/chaos.md.

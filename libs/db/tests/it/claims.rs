@@ -81,7 +81,7 @@ async fn what_was_planned_in_a_small_table_reads_no_more_in_a_large_one() {
     ))
     .await;
     let worker = database.worker();
-    let mut read = 0;
+    let mut read = 0_i64;
     for saga in [1_i64, 5_000] {
         test.execute(&format!(
             "insert into billing.step select n from generate_series(4, {saga}) n"
@@ -104,5 +104,6 @@ async fn what_was_planned_in_a_small_table_reads_no_more_in_a_large_one() {
         .unwrap();
         tx.commit().await.unwrap();
     }
-    assert_eq!(read, 1_i64, "rows read for one step");
+    // Once to find it, once to write it; read whole, it would be five thousand.
+    assert!(read <= 2, "{read} rows read for one step");
 }

@@ -15,7 +15,9 @@ use crate::stage::{Stage, answer, webhook};
 async fn what_billing_takes_is_processed_with_the_bytes_that_were_signed() {
     let mut stage = Stage::start().await;
     let mut odd = webhook("evt_1", "invoice.paid");
-    odd.body = b"{ \"id\" : \"evt_1\", \"note\": \"\xff\xfe\"}".as_slice().into();
+    odd.body = b"{ \"id\" : \"evt_1\", \"note\": \"\xff\xfe\"}"
+        .as_slice()
+        .into();
     stage.store(vec![odd.clone()]).await.expect("stored");
     let heard = stage.billing_hears().await.event;
     assert_eq!(

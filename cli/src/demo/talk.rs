@@ -116,7 +116,7 @@ pub async fn answered(play: &mut Play<'_>, api: &Api, client: &Client) -> anyhow
     let in_one_breath = began.elapsed() < BREATH;
     play.message(&phone, "an answer to all that Mike said", |all| {
         let answered = |fragment: &&str| all.iter().any(|answer| answer.contains(fragment));
-        let all_of_it = FRAGMENTS.iter().all(|fragment| answered(&fragment));
+        let all_of_it = FRAGMENTS.iter().all(answered);
         all.last().filter(|_| all_of_it).cloned()
     })
     .await?;

@@ -127,7 +127,12 @@ pub async fn answered(play: &mut Play<'_>, api: &Api, client: &Client) -> anyhow
     );
     let answers = answers.len();
     play.told.step(
-        format!("Mike texted in three fragments and got one answer: {lead}"),
+        match answers {
+            1 => format!("Mike texted in three fragments and got one answer: {lead}"),
+            _ => {
+                format!("Mike texted in three fragments, slowly, and got {answers} answers: {lead}")
+            }
+        },
         "a burst is answered as one thing, once it is over, by the model",
     );
 

@@ -12,7 +12,7 @@ use crate::Result;
 /// A connection whose server still works on the abandoned statement after that is closed.
 const ROLLBACK_WITHIN: Duration = Duration::from_secs(5);
 
-/// See above.
+/// Rolled back when it is dropped, unless [`Borrowed::has_ended`] was said of what it did last.
 #[derive(Debug)]
 pub(crate) struct Borrowed {
     /// None once it is given back.

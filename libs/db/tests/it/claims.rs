@@ -2,11 +2,21 @@
 //! Deliberately absent: the queues themselves. This one is made here, and is claimed from as each of them is.
 
 use mainstay_db::{Database, DatabaseConfig, WorkerTx};
+use mainstay_testkit::TestDatabase;
 
 use crate::walls::billing;
 
 const WAITING: i64 = 5_000;
 const CLAIMED: i64 = 8;
+
+/// So that the plan of the first time is the plan of the second.
+async fn one_connection(test: &TestDatabase) -> Database {
+    let config = DatabaseConfig {
+        worker_connections: 1,
+        ..test.config("billing")
+    };
+    Database::connect(&config).await.unwrap()
+}
 
 /// Takes the next few in the order of their index.
 async fn take(tx: &mut WorkerTx) -> Vec<i64> {
@@ -23,12 +33,7 @@ async fn take(tx: &mut WorkerTx) -> Vec<i64> {
 #[tokio::test]
 async fn a_claim_reads_what_it_takes_and_not_all_that_waits() {
     let (test, _) = billing().await;
-    // One connection, so that the plan of the first claim is the plan of the second.
-    let config = DatabaseConfig {
-        worker_connections: 1,
-        ..test.config("billing")
-    };
-    let database = Database::connect(&config).await.unwrap();
+    let database = one_connection(&test).await;
     test.execute(&format!(
         "create table billing.waiting (place bigint primary key, lane smallint not null, due_at timestamptz not null)
            with (autovacuum_enabled = false);
@@ -66,11 +71,7 @@ async fn a_claim_reads_what_it_takes_and_not_all_that_waits() {
 #[tokio::test]
 async fn what_was_planned_in_a_small_table_reads_no_more_in_a_large_one() {
     let (test, _) = billing().await;
-    let config = DatabaseConfig {
-        worker_connections: 1,
-        ..test.config("billing")
-    };
-    let database = Database::connect(&config).await.unwrap();
+    let database = one_connection(&test).await;
     test.execute(&format!(
         "create table billing.step (saga bigint primary key, tries integer not null default 0)
            with (autovacuum_enabled = false);

@@ -378,7 +378,7 @@ impl Engine {
             Err(Broken::Killed) => None,
         };
         // After a break whoever waits looks at once.
-        self.inner.walking.end(walk, standing);
+        walk.end(standing);
     }
 
     /// Hands a saga back to the log after a failure of the database. Where even that fails the lease expires.

@@ -12,14 +12,15 @@ use crate::saga::log::Standing;
 /// Nothing while it goes on. It ends without a word when it broke off.
 type End = watch::Sender<Option<Standing>>;
 
-/// All that is walked here.
-#[derive(Default)]
-pub(super) struct Walking(Mutex<HashMap<SagaId, Arc<End>>>);
+/// All that is walked here. Clones are the same.
+#[derive(Clone, Default)]
+pub(super) struct Walking(Arc<Mutex<HashMap<SagaId, Arc<End>>>>);
 
-/// One walk.
+/// One walk. Dropped without a word, as by a panic, it lets whoever waits look at once.
 pub(super) struct Walk {
     saga: SagaId,
     end: Arc<End>,
+    all: Walking,
 }
 
 impl Walking {
@@ -27,21 +28,11 @@ impl Walking {
     pub(super) fn begin(&self, saga: SagaId) -> Walk {
         let end = Arc::new(watch::Sender::new(None));
         self.all(|all| all.insert(saga, Arc::clone(&end)));
-        Walk { saga, end }
-    }
-
-    /// It stands so, or nobody knows.
-    pub(super) fn end(&self, walk: Walk, standing: Option<Standing>) {
-        self.all(|all| {
-            // A walk that lost its lease may have a successor here.
-            if all
-                .get(&walk.saga)
-                .is_some_and(|end| Arc::ptr_eq(end, &walk.end))
-            {
-                all.remove(&walk.saga);
-            }
-        });
-        walk.end.send_replace(standing);
+        Walk {
+            saga,
+            end,
+            all: self.clone(),
+        }
     }
 
     /// The end of its walk, if it is walked here.
@@ -51,5 +42,29 @@ impl Walking {
 
     fn all<T>(&self, act: impl FnOnce(&mut HashMap<SagaId, Arc<End>>) -> T) -> T {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Walk {
+    /// It stands so, or nobody knows.
+    pub(super) fn end(self, standing: Option<Standing>) {
+        let end = Arc::clone(&self.end);
+        // Before it is told: whoever hears of it may look for it here.
+        drop(self);
+        end.send_replace(standing);
+    }
+}
+
+impl Drop for Walk {
+    fn drop(&mut self) {
+        self.all.all(|all| {
+            // A walk that lost its lease may have a successor here.
+            if all
+                .get(&self.saga)
+                .is_some_and(|end| Arc::ptr_eq(end, &self.end))
+            {
+                all.remove(&self.saga);
+            }
+        });
     }
 }

@@ -3,12 +3,11 @@
 //! here; `cargo xtask fuzz` runs 20,000 and more.
 
 use anyhow::{Context as _, ensure};
-use mainstay_tests::{Platform, fuzz};
+use mainstay_tests::fuzz;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn generated_requests_find_no_hole() -> anyhow::Result<()> {
-    let platform = Platform::start("fuzz").await?;
-    let report = fuzz::schemathesis(&platform, 12, 20_261_121)
+    let report = fuzz::schemathesis("fuzz", 12, 20_261_121)
         .await
         .context("schemathesis")?;
     ensure!(

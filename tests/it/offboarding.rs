@@ -56,6 +56,20 @@ async fn a_client_that_leaves_is_ended_everywhere_and_for_ever() -> anyhow::Resu
     ));
     let activate = format!("{automation}/activate");
     owner.post(&activate, &json!({})).await?.expect(200)?;
+    // Another has paused itself, which is an alert; a third was paused by a person.
+    let reminder = |name: &str| {
+        json!({
+            "name": name, "template": "form_response", "variables": {"business_name": "Acme"},
+        })
+    };
+    for name in ["Failing", "Unused"] {
+        let made = owner
+            .post(&of_client("/automations"), &reminder(name))
+            .await?;
+        made.expect(201)?;
+    }
+    let failing = "update messaging.automation set paused_because = 'most of it failed' where name = 'Failing'";
+    story.platform.execute(failing).await?;
     let call =
         json!({"lead_id": mike, "reason": "callback_requested", "summary": "Mike wants a call."});
     let raised = owner.post(&of_client("/escalations"), &call).await?;
@@ -94,7 +108,18 @@ async fn a_client_that_leaves_is_ended_everywhere_and_for_ever() -> anyhow::Resu
     })
     .await?;
     let paused = owner.get(&automation).await?.expect(200)?;
-    ensure!(paused["state"] == "paused", "{paused}");
+    ensure!(
+        paused["state"] == "paused" && paused["paused_because"] == "the client has left",
+        "{paused}"
+    );
+    // Nobody is asked to mend them, and what was asked is over.
+    let told = "select type, aggregate_id from messaging.outbox_event where type like 'messaging.automation.%'";
+    let told = story.platform.pairs(told).await?;
+    let ended = |kind: &str| told.iter().filter(|(told, _)| told.ends_with(kind)).count();
+    ensure!(
+        (ended(".ended"), ended(".paused"), ended(".failed")) == (2, 0, 0),
+        "{told:?}"
+    );
     world::until("nobody is called any more", async || {
         let escalation = owner.get(&raised).await?.expect(200)?;
         Ok((escalation["status"] == "resolved").then_some(()))

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, ensure};
-use mainstay_tests::{Platform, fuzz};
+use mainstay_tests::fuzz;
 
 /// Requests below which the run counts as too short.
 const LEAST: u64 = 20_000;
@@ -21,8 +21,7 @@ async fn main() -> anyhow::Result<()> {
         .unwrap_or_else(|| "60".into())
         .parse()
         .context("examples is a number")?;
-    let platform = Platform::start("fuzz-long").await?;
-    let report = fuzz::schemathesis(&platform, examples, seed).await?;
+    let report = fuzz::schemathesis("fuzz-long", examples, seed).await?;
     let mut text = String::new();
     writeln!(text, "# Generated requests against the OpenAPI document\n")?;
     writeln!(

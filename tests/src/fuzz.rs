@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::Platform;
+use crate::{Platform, Starting};
 
 /// What a run found.
 #[derive(Debug)]
@@ -41,9 +41,16 @@ pub async fn python_program(name: &str) -> anyhow::Result<PathBuf> {
     Ok(PathBuf::from(interpreter).with_file_name(name))
 }
 
-/// Fuzzes every route with up to `examples` generated requests each phase, from a seed that replays.
+/// Fuzzes every route of a new platform with up to `examples` generated requests each phase, from a seed that replays.
 /// The phase that chains calls is left out: it would revoke the key it works with.
-pub async fn schemathesis(platform: &Platform, examples: u32, seed: u64) -> anyhow::Result<Report> {
+pub async fn schemathesis(name: &str, examples: u32, seed: u64) -> anyhow::Result<Report> {
+    // A wrong credential is to be told so. As many a second as this makes would be told 429 instead.
+    let patient = ("MAINSTAY_GATEWAY_RATE_AUTH_PER_SECOND", "1000000");
+    let starting = Starting {
+        env: vec![(patient.0.to_owned(), patient.1.to_owned())],
+        ..Starting::default()
+    };
+    let platform = &Platform::start_with(name, starting).await?;
     let report = platform.data_dir().with_extension("fuzz.json");
     let url = format!("{}/openapi.json", platform.dev_text("/gateway_url")?);
     let output = Command::new(python_program("schemathesis").await?)

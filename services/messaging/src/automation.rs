@@ -322,20 +322,21 @@ pub async fn pause(
     if !before.active {
         return Ok(before);
     }
-    let after = halt(tx.conn(), tenant, &by, before, None).await?;
+    let after = halt(tx.conn(), tenant, &by, before, Halt::Asked).await?;
     tx.commit().await?;
     Ok(after)
 }
 
-/// The active ones.
-pub(crate) async fn all_active(
+/// Those of a client that act, and those that somebody is still to look at.
+pub(crate) async fn all_to_end(
     conn: &mut PgConnection,
     tenant: Tenant,
+    because: &'static str,
 ) -> mainstay_db::Result<Vec<AutomationId>> {
-    sql::all_active(conn, tenant).await
+    sql::all_to_end(conn, tenant, because).await
 }
 
-/// Pauses one for a reason that is not a person's, in the caller's transaction.
+/// Ends one because its client has left, in the caller's transaction. Doing it twice is doing it once.
 ///
 /// # Errors
 /// [`Error::NotFound`].
@@ -344,14 +345,48 @@ pub(crate) async fn end(
     tenant: Tenant,
     by: &By,
     id: AutomationId,
-    because: &str,
+    because: &'static str,
 ) -> Result<(), Error> {
     lock_sending(conn, tenant).await?;
     let before = lock(conn, tenant, id).await?;
-    if before.active {
-        halt(conn, tenant, by, before, Some(because.to_owned())).await?;
+    if before.active
+        || before
+            .paused_because
+            .as_deref()
+            .is_some_and(|it| it != because)
+    {
+        halt(conn, tenant, by, before, Halt::Ended(because)).await?;
     }
     Ok(())
+}
+
+/// Why an automation acts no more. Each is an event of its own: only one of them is somebody's to mend.
+enum Halt {
+    /// A person said so.
+    Asked,
+    /// Its messages fail.
+    Failing(String),
+    /// Its client has left.
+    Ended(&'static str),
+}
+
+impl Halt {
+    /// What audit and events call it.
+    const fn names(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Asked => ("messaging.automation.pause", "messaging.automation.paused"),
+            Self::Failing(_) => ("messaging.automation.pause", "messaging.automation.failed"),
+            Self::Ended(_) => ("messaging.automation.end", "messaging.automation.ended"),
+        }
+    }
+
+    fn because(self) -> Option<String> {
+        match self {
+            Self::Asked => None,
+            Self::Failing(because) => Some(because),
+            Self::Ended(because) => Some(because.to_owned()),
+        }
+    }
 }
 
 /// Pauses an automation whose row is locked, in a transaction that has the sending lock.
@@ -360,8 +395,9 @@ async fn halt(
     tenant: Tenant,
     by: &By,
     before: Automation,
-    because: Option<String>,
+    halt: Halt,
 ) -> mainstay_db::Result<Automation> {
+    let (names, because) = (halt.names(), halt.because());
     let why = Why {
         code: "automation_paused",
         detail: because.as_deref().unwrap_or("the automation was paused"),
@@ -376,7 +412,6 @@ async fn halt(
         paused_because: because.clone(),
         ..before.clone()
     };
-    let names = ("messaging.automation.pause", "messaging.automation.paused");
     write(conn, tenant, by, names, &before, after).await
 }
 
@@ -462,11 +497,11 @@ async fn note(
         before: before.map(record::image),
         after: record::image(after),
     };
-    // What has paused itself is an alert until somebody activates it.
+    // What has paused itself is an alert until somebody activates it, or its client leaves.
     let consumers: &'static [ServiceName] = match event {
-        "messaging.automation.paused" | "messaging.automation.activated" => {
-            &[ServiceName::Escalation]
-        }
+        "messaging.automation.failed"
+        | "messaging.automation.activated"
+        | "messaging.automation.ended" => &[ServiceName::Escalation],
         _ => &[],
     };
     record::write_to(conn, by, change, consumers).await

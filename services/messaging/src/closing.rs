@@ -61,12 +61,12 @@ pub async fn close(
     Ok(())
 }
 
-/// Pauses what acts, takes back what waits, and gives up the open leads, some at a time. Killed half-way it goes on.
+/// Ends what acts, takes back what waits, and gives up the open leads, some at a time. Killed half-way it goes on.
 pub(crate) async fn tidy(messaging: &Messaging, job: &Job, tenant: Tenant) -> Result<(), JobError> {
     let by = By::itself(ServiceName::Messaging, tenant.agency, messaging.clock.now());
     for id in {
         let mut tx = messaging.database.worker().tenant(tenant).await?;
-        automation::all_active(tx.conn(), tenant).await?
+        automation::all_to_end(tx.conn(), tenant, WHY.detail).await?
     } {
         let mut tx = messaging.database.worker().tenant(tenant).await?;
         let ended = automation::end(tx.conn(), tenant, &by, id, WHY.detail).await;

@@ -100,7 +100,7 @@ pub(super) fn read(event: &Event) -> Option<Says> {
                 of.text("cause")
             ),
         )),
-        "messaging.automation.paused" if event.payload["paused_because"].is_string() => Some(of.happened(
+        "messaging.automation.failed" => Some(of.happened(
             Kind::AutomationFails,
             of.one(),
             Severity::Warning,
@@ -109,7 +109,9 @@ pub(super) fn read(event: &Event) -> Option<Says> {
                 event.aggregate_id, of.text("paused_because")
             ),
         )),
-        "messaging.automation.activated" => Some(of.over(Kind::AutomationFails, of.one())),
+        "messaging.automation.activated" | "messaging.automation.ended" => {
+            Some(of.over(Kind::AutomationFails, of.one()))
+        }
         other => of.job(other),
     }
 }
@@ -331,7 +333,7 @@ mod tests {
             ),
             (
                 event(
-                    "messaging.automation.paused",
+                    "messaging.automation.failed",
                     "auto_1",
                     client,
                     json!({"paused_because": "it failed"}),
@@ -342,6 +344,15 @@ mod tests {
                     client,
                     json!({}),
                 ),
+            ),
+            (
+                event(
+                    "messaging.automation.failed",
+                    "auto_1",
+                    client,
+                    json!({"paused_because": "it failed"}),
+                ),
+                event("messaging.automation.ended", "auto_1", client, json!({})),
             ),
         ];
         for (began, ended) in pairs {
@@ -368,12 +379,7 @@ mod tests {
                 None,
                 json!({"status": "open"}),
             ),
-            event(
-                "messaging.automation.paused",
-                "auto_1",
-                None,
-                json!({"paused_because": null}),
-            ),
+            event("messaging.automation.paused", "auto_1", None, json!({})),
             event("identity.member.deactivated", "mem_1", None, json!({})),
             event("nonsense", "it", None, json!({})),
         ];

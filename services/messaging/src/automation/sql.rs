@@ -215,14 +215,17 @@ pub(super) async fn runs(
     Ok(runs.collect())
 }
 
-/// The active ones, by id.
-pub(super) async fn all_active(
+/// Those that are active, and those that paused for another reason than this, by id.
+pub(super) async fn all_to_end(
     conn: &mut PgConnection,
     tenant: Tenant,
+    because: &str,
 ) -> Result<Vec<AutomationId>> {
     let ids = sqlx::query_scalar!(
-        r#"select id as "id: AutomationId" from automation where tenant_id = $1 and state = 'active' order by id"#,
+        r#"select id as "id: AutomationId" from automation
+           where tenant_id = $1 and (state = 'active' or paused_because <> $2) order by id"#,
         tenant.client.uuid(),
+        because,
     )
     .fetch_all(conn)
     .await?;

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::definition::{Action, Send, Trigger};
 use super::occasion::{NewRun, insert_runs};
-use super::{Automation, Error, halt, rules};
+use super::{Automation, Error, Halt, halt, rules};
 use crate::address::Address;
 use crate::gate::{Decision, decide};
 use crate::message::places_of;
@@ -275,7 +275,7 @@ pub(crate) async fn heed_failures(
         );
         if automation.active {
             let by = By::itself(ServiceName::Messaging, tenant.agency, now);
-            halt(conn, tenant, &by, automation, Some(because)).await?;
+            halt(conn, tenant, &by, automation, Halt::Failing(because)).await?;
         }
     }
     Ok(())

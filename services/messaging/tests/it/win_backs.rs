@@ -219,6 +219,9 @@ async fn a_win_back_of_which_more_than_one_in_ten_fail_stops_itself() {
     let now = now.expect("there").into_inner();
     assert_eq!(now.state(), proto::AutomationState::Paused);
     assert!(now.paused_because().contains("have failed"), "{now:?}");
+    let told =
+        "select count(*) from messaging.outbox_event where type = 'messaging.automation.failed'";
+    assert_eq!(world.postgres.count(told).await, 1, "it is an alert");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

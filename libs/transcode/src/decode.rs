@@ -17,7 +17,7 @@ use crate::{
     route::Found,
     rules,
     schema::Body,
-    shape::{FieldShape, IntKind, Many, MessageShape, Shapes, ValueShape},
+    shape::{FieldShape, Many, MessageShape, Shapes, ValueShape},
     violation,
 };
 
@@ -355,10 +355,10 @@ impl Reader<'_> {
             }
             (ValueShape::Any(message), given) => Ok(Value::Message(free::value(message, given))),
             (ValueShape::Bool, Json::Bool(flag)) => Ok(Value::Bool(flag)),
-            (ValueShape::Int { kind }, Json::Int(number)) => int(*kind, number),
+            (ValueShape::Int(shape), Json::Int(number)) => shape.read(number),
             // `1.0` is an integer to JSON Schema, and so to every client made from our OpenAPI document.
-            (ValueShape::Int { kind }, Json::Real(number)) if number.fract() == 0.0 => {
-                int(*kind, whole(number))
+            (ValueShape::Int(shape), Json::Real(number)) if number.fract() == 0.0 => {
+                shape.read(whole(number))
             }
             (ValueShape::Float, Json::Int(number)) => float(number as f64),
             (ValueShape::Float, Json::Real(number)) => float(number),
@@ -381,7 +381,7 @@ impl Reader<'_> {
 fn stand_in(shapes: &Shapes, kind: &ValueShape) -> Value {
     match kind {
         ValueShape::Bool => Value::Bool(false),
-        ValueShape::Int { kind } => int(*kind, 0).unwrap_or(Value::I64(0)),
+        ValueShape::Int(shape) => shape.read(0).unwrap_or(Value::I64(0)),
         ValueShape::Float => Value::F32(0.0),
         ValueShape::Double => Value::F64(0.0),
         ValueShape::Text => Value::String(String::new()),
@@ -400,7 +400,7 @@ fn stand_in(shapes: &Shapes, kind: &ValueShape) -> Value {
 fn wanted(kind: &ValueShape) -> String {
     match kind {
         ValueShape::Bool => "true or false".to_owned(),
-        ValueShape::Int { .. } => "an integer".to_owned(),
+        ValueShape::Int(_) => "an integer".to_owned(),
         ValueShape::Float | ValueShape::Double => "a number".to_owned(),
         ValueShape::Text => "a string".to_owned(),
         ValueShape::Bytes => "a string in base64".to_owned(),
@@ -421,12 +421,12 @@ fn plain(kind: &ValueShape, text: &str) -> Result<Value, String> {
             "false" => Ok(Value::Bool(false)),
             _ => Err("must be true or false".to_owned()),
         },
-        ValueShape::Int { kind } => {
+        ValueShape::Int(shape) => {
             let digits = text.strip_prefix('-').unwrap_or(text);
             let whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
             match text.parse::<i128>() {
-                Ok(number) if whole => int(*kind, number),
-                _ if whole => int(*kind, i128::MAX),
+                Ok(number) if whole => shape.read(number),
+                _ if whole => shape.read(i128::MAX),
                 _ => Err("must be an integer".to_owned()),
             }
         }
@@ -456,21 +456,6 @@ fn plain(kind: &ValueShape, text: &str) -> Result<Value, String> {
         | ValueShape::Any(_)
         | ValueShape::AnyList(_) => Err(format!("must be {}", wanted(kind))),
     }
-}
-
-fn int(kind: IntKind, number: i128) -> Result<Value, String> {
-    let (least, most) = kind.limits();
-    let outside = || format!("must be an integer from {least} to {most}");
-    if number < least || number > most {
-        return Err(outside());
-    }
-    match kind {
-        IntKind::I32 => i32::try_from(number).map(Value::I32),
-        IntKind::I64 => i64::try_from(number).map(Value::I64),
-        IntKind::U32 => u32::try_from(number).map(Value::U32),
-        IntKind::U64 => u64::try_from(number).map(Value::U64),
-    }
-    .map_err(|_| outside())
 }
 
 // Past 2^53 a double no longer tells which integer was meant, so it is taken for none.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use mainstay_proto::options::v1::{Format, Rules};
 use prost_reflect::{
     DescriptorPool, EnumDescriptor, ExtensionDescriptor, FieldDescriptor, Kind, MessageDescriptor,
-    prost_types,
+    Value, prost_types,
 };
 
 /// All message shapes that methods reach; recursion goes by index.
@@ -50,10 +50,7 @@ pub(crate) enum Many {
 #[derive(Debug, Clone)]
 pub(crate) enum ValueShape {
     Bool,
-    /// An integer of the wire type `kind`, between its limits.
-    Int {
-        kind: IntKind,
-    },
+    Int(IntShape),
     Float,
     Double,
     Text,
@@ -70,7 +67,7 @@ pub(crate) enum ValueShape {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum IntKind {
+enum IntKind {
     I32,
     I64,
     U32,
@@ -79,13 +76,49 @@ pub(crate) enum IntKind {
 
 impl IntKind {
     /// The least and greatest value; unsigned 64 bit stops where JSON clients still count exactly as signed.
-    pub fn limits(self) -> (i128, i128) {
+    fn limits(self) -> (i128, i128) {
         match self {
             IntKind::I32 => (i32::MIN.into(), i32::MAX.into()),
             IntKind::I64 => (i64::MIN.into(), i64::MAX.into()),
             IntKind::U32 => (0, u32::MAX.into()),
             IntKind::U64 => (0, i64::MAX.into()),
         }
+    }
+}
+
+/// An integer of the wire type `kind`, between the limits of that and of its field's rules.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IntShape {
+    kind: IntKind,
+    pub least: i128,
+    pub most: i128,
+}
+
+impl IntShape {
+    fn new(kind: IntKind, rules: &Rules) -> Self {
+        let (least, most) = kind.limits();
+        Self {
+            kind,
+            least: rules.min.map_or(least, |min| least.max(min.into())),
+            most: rules.max.map_or(most, |max| most.min(max.into())),
+        }
+    }
+
+    /// As its wire type has it. What that cannot hold is refused here, and what the rules forbid with the other rules; whoever is
+    /// refused reads the same limits.
+    pub fn read(&self, number: i128) -> Result<Value, String> {
+        let outside = || format!("must be an integer from {} to {}", self.least, self.most);
+        let (least, most) = self.kind.limits();
+        if number < least || number > most {
+            return Err(outside());
+        }
+        match self.kind {
+            IntKind::I32 => i32::try_from(number).map(Value::I32),
+            IntKind::I64 => i64::try_from(number).map(Value::I64),
+            IntKind::U32 => u32::try_from(number).map(Value::U32),
+            IntKind::U64 => u64::try_from(number).map(Value::U64),
+        }
+        .map_err(|_| outside())
     }
 }
 
@@ -293,7 +326,6 @@ impl Compiler {
         } else {
             (Many::One, field.kind())
         };
-        let kind = self.value(field, kind)?;
         let options = field.options();
         let rules = self
             .options
@@ -307,6 +339,7 @@ impl Compiler {
                     .and_then(|rules| rules.transcode_to::<Rules>().ok())
             })
             .unwrap_or_default();
+        let kind = self.value(field, kind, &rules)?;
         let resource = self
             .options
             .resource
@@ -333,8 +366,8 @@ impl Compiler {
         })
     }
 
-    fn value(&mut self, field: &FieldDescriptor, kind: Kind) -> Option<ValueShape> {
-        let int = |kind| ValueShape::Int { kind };
+    fn value(&mut self, field: &FieldDescriptor, kind: Kind, rules: &Rules) -> Option<ValueShape> {
+        let int = |kind| ValueShape::Int(IntShape::new(kind, rules));
         Some(match kind {
             Kind::Bool => ValueShape::Bool,
             Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => int(IntKind::I32),

@@ -285,12 +285,18 @@ impl Handler for Deliver {
             "stripe" => self.hand_over(undelivered).await,
             _ => self.providers.hand_over(id, undelivered).await,
         };
+        // What came before what it is about is nobody's fault, and the next try mends it.
+        let early = matches!(answer, Answer::NotYet(_));
         let next = rules::after(answer, job.attempt, job.max_attempts);
         if !self.write(job, &next, whose, given_up).await? {
             return Err(JobError::LeaseLost);
         }
         match next {
             Next::Processed { .. } => return Ok(()),
+            Next::Failed { error } if early => {
+                tracing::info!(webhook_event.id = %id, job.attempt, error, "a webhook will be handed on again");
+                return Ok(());
+            }
             Next::Failed { error } => tracing::warn!(
                 webhook_event.id = %id, job.attempt, error, "a webhook was not taken and will be handed on again"
             ),

@@ -280,15 +280,11 @@ pub(super) fn flat(shapes: &Shapes, field: &FieldShape) -> Value {
 fn scalar(field: &FieldShape, kind: &ValueShape, direction: Direction) -> Value {
     match kind {
         ValueShape::Bool => json!({"type": "boolean"}),
-        ValueShape::Int { kind } => {
-            let (least, most) = kind.limits();
-            let rules = &field.rules;
+        ValueShape::Int(shape) => {
             let mut schema = json!({"type": "integer"});
             if direction == Direction::In {
-                let least = rules.min.map_or(least, |min| least.max(min.into()));
-                let most = rules.max.map_or(most, |max| most.min(max.into()));
-                schema["minimum"] = i64::try_from(least).unwrap_or(i64::MIN).into();
-                schema["maximum"] = i64::try_from(most).unwrap_or(i64::MAX).into();
+                schema["minimum"] = i64::try_from(shape.least).unwrap_or(i64::MIN).into();
+                schema["maximum"] = i64::try_from(shape.most).unwrap_or(i64::MAX).into();
             } else {
                 schema["format"] = "int64".into();
             }
@@ -403,7 +399,7 @@ fn example(field: &FieldShape) -> Option<Value> {
         return None;
     }
     match field.kind {
-        ValueShape::Int { .. } => text.parse::<i64>().ok().map(Value::from),
+        ValueShape::Int(_) => text.parse::<i64>().ok().map(Value::from),
         ValueShape::Bool => text.parse::<bool>().ok().map(Value::from),
         ValueShape::Float | ValueShape::Double => text.parse::<f64>().ok().map(Value::from),
         _ => Some(text.into()),

@@ -62,7 +62,7 @@ fn what_is_almost_right_is_refused_by_its_path() {
         (
             r#"{"large":99999999999999999999999}"#,
             "dish.large",
-            "must be an integer",
+            "must be an integer from -5 to 9007199254740993",
         ),
         (
             r#"{"large":-6}"#,

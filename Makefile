@@ -6,6 +6,8 @@ SHELL := /bin/bash
 
 # What follows `up`: make up ARGS="--data-dir /tmp/other --listen 127.0.0.1:0"
 ARGS ?=
+# Tests mostly wait, for databases and for each other's processes: three of them fill two cores.
+TEST_THREADS ?= $(shell echo $$(( ($$(nproc) * 3 + 1) / 2 )))
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 help: ## Says what there is
@@ -24,7 +26,7 @@ test: ## Runs the whole test suite
 	@tests/python/venv.sh
 	cargo build --locked --workspace --all-targets
 	@if command -v cargo-nextest > /dev/null; then \
-	  cargo nextest run --locked --workspace --no-fail-fast; \
+	  cargo nextest run --locked --workspace --no-fail-fast --test-threads $(TEST_THREADS); \
 	else \
 	  cargo test --locked --workspace --no-fail-fast; \
 	fi

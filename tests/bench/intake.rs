@@ -27,7 +27,7 @@ const CONNECTIONS: usize = 32;
 const ROUNDS: usize = 3;
 const ROUND: Duration = Duration::from_secs(6);
 /// More than can be taken in in a round.
-const READY: usize = 80_000;
+const READY: usize = 200_000;
 /// What most of Stripe's events have.
 const BODY_BYTES: usize = 2048;
 

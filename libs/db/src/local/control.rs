@@ -129,13 +129,9 @@ pub(super) async fn start(
         "timezone=UTC".to_owned(),
         "log_timezone=UTC".to_owned(),
     ];
-    // Tests count what a run asks of the database; Debian's server brings that along. And one whose end finds a connection in
-    // the middle of its greeting waits for that one's end: dropping a database waits for every process there is.
-    let of_tests = (!options.durable).then_some([
-        "shared_preload_libraries=pg_stat_statements",
-        "authentication_timeout=20s",
-    ]);
-    let of_tests = of_tests.into_iter().flatten().map(str::to_owned);
+    // Tests count what a run asks of the database; Debian's server brings that along.
+    let of_tests =
+        (!options.durable).then(|| "shared_preload_libraries=pg_stat_statements".to_owned());
     let flags: Vec<String> = settings
         .into_iter()
         .chain(of_tests)

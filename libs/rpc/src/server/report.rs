@@ -13,7 +13,9 @@ use mainstay_proto::health::v1::{
     Part, PoolReport, ProviderReport, QueueReport, Severity,
 };
 use mainstay_runtime::Health;
-use mainstay_runtime::health::{self, Finding, HitRate, Status as Standing, Summary, Window};
+use mainstay_runtime::health::{
+    self, Finding, HitRate, Snapshot, Status as Standing, Summary, Window,
+};
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
@@ -47,7 +49,14 @@ pub(super) fn service(health: Health, meters: Meters) -> HealthReportServiceServ
 pub(super) struct Reporter {
     health: Health,
     meters: Meters,
-    last: Mutex<Option<(Instant, Arc<HealthReport>)>>,
+    last: Mutex<Option<Last>>,
+}
+
+/// What was said last, of which state, and when.
+struct Last {
+    at: Instant,
+    of: Snapshot,
+    report: Arc<HealthReport>,
 }
 
 #[tonic::async_trait]
@@ -59,10 +68,13 @@ impl HealthReportService for Reporter {
         open(request)?;
         // Held while asking: those who come meanwhile want the same answer.
         let mut last = self.last.lock().await;
-        if let Some((at, report)) = &*last
-            && at.elapsed() < FRESH
+        let now = self.health.snapshot();
+        // A role that has become ready, or has stopped being so, says so at once.
+        if let Some(last) = &*last
+            && last.at.elapsed() < FRESH
+            && last.of == now
         {
-            return Ok(Response::new(HealthReport::clone(report)));
+            return Ok(Response::new(HealthReport::clone(&last.report)));
         }
         let mut findings = self.health.findings().await;
         findings.push(Finding::Cache(self.meters.tokens.cache("verified_tokens")));
@@ -74,7 +86,11 @@ impl HealthReportService for Reporter {
             &findings,
             self.meters.calls.summary(),
         ));
-        *last = Some((Instant::now(), Arc::clone(&report)));
+        *last = Some(Last {
+            at: Instant::now(),
+            of: now,
+            report: Arc::clone(&report),
+        });
         Ok(Response::new(HealthReport::clone(&report)))
     }
 }

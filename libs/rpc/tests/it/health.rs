@@ -110,9 +110,14 @@ async fn a_role_that_is_not_ready_says_so_and_still_answers() {
     house
         .health
         .set("database", Standing::Starting, "connecting");
-    let report = report(&house).await.expect("a report");
-    assert_eq!(report.status(), HealthStatus::Unhealthy);
-    assert_eq!(report.alerts[0].code, "not_ready");
+    let early = report(&house).await.expect("a report");
+    assert_eq!(early.status(), HealthStatus::Unhealthy);
+    assert_eq!(early.alerts[0].code, "not_ready");
+    // Not a second later: at once.
+    house.health.set("database", Standing::Healthy, "");
+    let now = report(&house).await.expect("a report");
+    assert_eq!(now.status(), HealthStatus::Healthy);
+    assert!(now.alerts.is_empty());
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! Deliberately absent: where settings come from. A role gets a validated configuration and does not ask.
 
 use anyhow::Context;
-use mainstay_db::{Database, DatabaseConfig};
+use mainstay_db::{Database, DatabaseConfig, Error, at_start};
 use mainstay_identity::Identity;
 use mainstay_rpc::ServiceRuntime;
 use mainstay_rpc::config::Role;
@@ -55,7 +55,7 @@ pub fn groups(service: ServiceName) -> Vec<&'static Group> {
 /// The database of a service.
 ///
 /// # Errors
-/// When it cannot be reached, or its roles could look over a wall: every reason at once.
+/// When it cannot be reached for a minute, or its roles could look over a wall: every reason at once.
 pub async fn connect(service: ServiceName, config: &Config) -> anyhow::Result<Database> {
     let (settings, ..) =
         settings::database(service).with_context(|| format!("{service} has no database"))?;
@@ -66,7 +66,8 @@ pub async fn connect(service: ServiceName, config: &Config) -> anyhow::Result<Da
     );
     options.app_connections = config.get(&settings.app_connections);
     options.worker_connections = config.get(&settings.worker_connections);
-    Database::connect(&options).await.advise(
+    let connected = at_start(Error::is_unavailable, || Database::connect(&options));
+    connected.await.advise(
         format!("{service} refuses to start on its database"),
         format!("check {} and {}; `mainstay migrate bootstrap` and `mainstay migrate up` prepare a database", settings.app_url.name, settings.worker_url.name),
     )

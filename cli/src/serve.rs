@@ -102,7 +102,10 @@ async fn serve_service(args: &ServeArgs, service: ServiceName) -> anyhow::Result
     shutdown.on_signal().context("signals cannot be received")?;
     let listener = bind(config.get(&own.listen)).await?;
     tracing::info!(role = %service, address = %listener.local_addr()?, environment = common.environment.as_str(), "serving");
-    let running = crate::role::start(service, &config, &common, listener, shutdown).await?;
+    let running = tokio::select! {
+        started = crate::role::start(service, &config, &common, listener, shutdown.clone()) => started?,
+        () = shutdown.triggered() => return Ok(()),
+    };
     let ended = running.task.await.context("the role broke off")?;
     tracing::info!(role = %service, "stopped");
     telemetry.shutdown().await;

@@ -1,13 +1,24 @@
 //! A role with wrong settings refuses to start and names all that is wrong at once; it never falls back to simulators.
 
-use std::{path::Path, process::Output};
+use std::{
+    path::Path,
+    process::{Output, Stdio},
+    time::Duration,
+};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use mainstay_tests::{
     Platform,
     platform::{binary, scratch},
 };
-use tokio::process::Command;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    net::{TcpListener, TcpStream},
+    process::Command,
+};
+
+/// How long a role may take to say what it does.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 const CONTEXTS: [&str; 5] = [
     "identity",
@@ -30,7 +41,7 @@ async fn serve(
         .kill_on_drop(true)
         .output();
     // A role that refuses ends by itself; one that wrongly starts would run on.
-    let output = tokio::time::timeout(std::time::Duration::from_secs(60), output).await??;
+    let output = tokio::time::timeout(PATIENCE, output).await??;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     Ok((output, said))
 }
@@ -127,4 +138,59 @@ async fn a_database_role_that_can_look_over_the_walls_is_refused() -> anyhow::Re
         "both roles are judged at once: {said}"
     );
     Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_role_that_starts_before_its_database_waits_for_it() -> anyhow::Result<()> {
+    let platform = Platform::start("refusals-early").await?;
+    let superuser = platform.dev_text("/database_url")?.to_owned();
+    let (_, rest) = superuser.split_once('@').context("a user")?;
+    let (database, _) = rest.split_once('/').context("an address")?;
+    // An address at which nobody answers yet.
+    let place = TcpListener::bind("127.0.0.1:0").await?;
+    let early = place.local_addr()?;
+    drop(place);
+    let url = superuser.replace(database, &early.to_string());
+    let settings = platform.data_dir().join("settings.toml");
+    let mut role = Command::new(binary()?)
+        .args(["serve", "escalation", "--listen", "127.0.0.1:0"])
+        .env_clear()
+        .env("MAINSTAY_CONFIG", settings)
+        .env("MAINSTAY_ESCALATION_DATABASE_URL", &url)
+        .env("MAINSTAY_ESCALATION_WORKER_DATABASE_URL", &url)
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    let mut said = BufReader::new(role.stderr.take().context("its words")?).lines();
+    let waits = async {
+        while let Some(line) = said.next_line().await? {
+            if line.contains("asking again") {
+                return Ok(());
+            }
+            ensure!(!line.contains("refuses to start"), "{line}");
+        }
+        anyhow::bail!("it ended")
+    };
+    tokio::time::timeout(PATIENCE, waits).await??;
+
+    // Now it is there. That the role judges it, as every other, is how it is seen to have gone on.
+    let (place, database) = (TcpListener::bind(early).await?, database.to_owned());
+    tokio::spawn(async move {
+        while let Ok((mut theirs, _)) = place.accept().await {
+            let database = database.clone();
+            tokio::spawn(async move {
+                let mut ours = TcpStream::connect(database).await?;
+                tokio::io::copy_bidirectional(&mut theirs, &mut ours).await
+            });
+        }
+    });
+    let judged = async {
+        while let Some(line) = said.next_line().await? {
+            if line.contains("superuser") {
+                return Ok(());
+            }
+        }
+        anyhow::bail!("it ended without a judgement")
+    };
+    tokio::time::timeout(PATIENCE, judged).await?
 }

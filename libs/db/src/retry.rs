@@ -47,7 +47,8 @@ where
     }
 }
 
-/// How long a start waits: whoever begins with it, with all its neighbours, may find every connection in the making.
+/// How long a start waits: whoever begins with all its neighbours may find every connection in the making, or the database still to
+/// begin.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs what a service does once before it serves, again while the database does not answer.
@@ -63,7 +64,7 @@ where
     loop {
         match work().await {
             Err(error) if unavailable(&error) && Instant::now() < deadline => {
-                tracing::warn!("the database is busy at the start, asking again");
+                tracing::warn!("the database does not answer at the start, asking again");
                 tokio::time::sleep(Duration::from_millis(250)).await;
             }
             result => return result,

@@ -13,7 +13,8 @@ use serde_json::json;
 use crate::data_dir::{DataDir, DataDirArg};
 use crate::failure::{Advise, refuse};
 use crate::output::{self, Format};
-use crate::{role, settings};
+use crate::role::{self, Patience};
+use crate::settings;
 
 /// Makes agencies
 #[derive(Args, Debug)]
@@ -78,7 +79,8 @@ pub async fn run(args: &AgencyArgs) -> anyhow::Result<()> {
         &role::groups(ServiceName::Identity),
         settings::sources(file.as_deref()),
     )?;
-    let identity = role::identity(&config, &Common::read(&config, "mainstay-agency")).await?;
+    let common = Common::read(&config, "mainstay-agency");
+    let identity = role::identity(&config, &common, Patience::None).await?;
     let wanted = Wanted {
         slug: args.slug.clone(),
         name: args.name.clone(),

@@ -52,11 +52,24 @@ pub fn groups(service: ServiceName) -> Vec<&'static Group> {
     groups
 }
 
+/// How long a database may take to be there.
+#[derive(Debug, Clone, Copy)]
+pub enum Patience {
+    /// Somebody waits for the command.
+    None,
+    /// A role starts, perhaps before its database: that is asked for a minute, and the log says so.
+    OfAStart,
+}
+
 /// The database of a service.
 ///
 /// # Errors
-/// When it cannot be reached for a minute, or its roles could look over a wall: every reason at once.
-pub async fn connect(service: ServiceName, config: &Config) -> anyhow::Result<Database> {
+/// When it cannot be reached, or its roles could look over a wall: every reason at once.
+pub async fn connect(
+    service: ServiceName,
+    config: &Config,
+    patience: Patience,
+) -> anyhow::Result<Database> {
     let (settings, ..) =
         settings::database(service).with_context(|| format!("{service} has no database"))?;
     let mut options = DatabaseConfig::new(
@@ -66,8 +79,11 @@ pub async fn connect(service: ServiceName, config: &Config) -> anyhow::Result<Da
     );
     options.app_connections = config.get(&settings.app_connections);
     options.worker_connections = config.get(&settings.worker_connections);
-    let connected = at_start(Error::is_unavailable, || Database::connect(&options));
-    connected.await.advise(
+    let connected = match patience {
+        Patience::None => Database::connect(&options).await,
+        Patience::OfAStart => at_start(Error::is_unavailable, || Database::connect(&options)).await,
+    };
+    connected.advise(
         format!("{service} refuses to start on its database"),
         format!("check {} and {}; `mainstay migrate bootstrap` and `mainstay migrate up` prepare a database", settings.app_url.name, settings.worker_url.name),
     )
@@ -77,10 +93,14 @@ pub async fn connect(service: ServiceName, config: &Config) -> anyhow::Result<Da
 ///
 /// # Errors
 /// As [`connect`].
-pub async fn identity(config: &Config, common: &Common) -> anyhow::Result<Identity> {
+pub async fn identity(
+    config: &Config,
+    common: &Common,
+    patience: Patience,
+) -> anyhow::Result<Identity> {
     let settings = mainstay_identity::Settings::read(config);
     let role = Role::read(config, ServiceName::Identity, common.shutdown_grace);
-    let database = connect(ServiceName::Identity, config).await?;
+    let database = connect(ServiceName::Identity, config, patience).await?;
     Ok(Identity::new(
         database,
         common.clock.clone(),
@@ -114,33 +134,33 @@ pub async fn start(
     };
     let task = match service {
         ServiceName::Identity => {
-            let identity = identity(config, common).await?;
+            let identity = identity(config, common, Patience::OfAStart).await?;
             tokio::spawn(async move { Ok(mainstay_identity::serve(identity, runtime).await?) })
         }
         ServiceName::Billing => {
             let settings = mainstay_billing::Settings::read(config)?;
-            let database = connect(service, config).await?;
+            let database = connect(service, config, Patience::OfAStart).await?;
             tokio::spawn(
                 async move { Ok(mainstay_billing::serve(settings, database, runtime).await?) },
             )
         }
         ServiceName::Messaging => {
             let settings = mainstay_messaging::Settings::read(config)?;
-            let database = connect(service, config).await?;
+            let database = connect(service, config, Patience::OfAStart).await?;
             tokio::spawn(async move {
                 Ok(mainstay_messaging::serve(settings, database, runtime).await?)
             })
         }
         ServiceName::Escalation => {
             let settings = mainstay_escalation::Settings::read(config);
-            let database = connect(service, config).await?;
+            let database = connect(service, config, Patience::OfAStart).await?;
             tokio::spawn(async move {
                 Ok(mainstay_escalation::serve(settings, database, runtime).await?)
             })
         }
         ServiceName::Integrations => {
             let settings = mainstay_integrations::Settings::read(config);
-            let database = connect(service, config).await?;
+            let database = connect(service, config, Patience::OfAStart).await?;
             tokio::spawn(async move {
                 Ok(mainstay_integrations::serve(settings, database, runtime).await?)
             })

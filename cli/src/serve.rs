@@ -102,11 +102,16 @@ async fn serve_service(args: &ServeArgs, service: ServiceName) -> anyhow::Result
     shutdown.on_signal().context("signals cannot be received")?;
     let listener = bind(config.get(&own.listen)).await?;
     tracing::info!(role = %service, address = %listener.local_addr()?, environment = common.environment.as_str(), "serving");
-    let running = tokio::select! {
-        started = crate::role::start(service, &config, &common, listener, shutdown.clone()) => started?,
-        () = shutdown.triggered() => return Ok(()),
+    let ran = async {
+        let stopping = shutdown.clone();
+        let running = tokio::select! {
+            started = crate::role::start(service, &config, &common, listener, stopping) => started?,
+            // It may be waiting for its database.
+            () = shutdown.triggered() => return Ok(()),
+        };
+        running.task.await.context("the role broke off")?
     };
-    let ended = running.task.await.context("the role broke off")?;
+    let ended = ran.await;
     tracing::info!(role = %service, "stopped");
     telemetry.shutdown().await;
     ended

@@ -57,15 +57,11 @@ async fn a_client_that_leaves_is_ended_everywhere_and_for_ever() -> anyhow::Resu
     let activate = format!("{automation}/activate");
     owner.post(&activate, &json!({})).await?.expect(200)?;
     // Another has paused itself, which is an alert; a third was paused by a person.
-    let reminder = |name: &str| {
-        json!({
-            "name": name, "template": "form_response", "variables": {"business_name": "Acme"},
-        })
-    };
     for name in ["Failing", "Unused"] {
-        let made = owner
-            .post(&of_client("/automations"), &reminder(name))
-            .await?;
+        let another = json!({
+            "name": name, "template": "form_response", "variables": {"business_name": "Acme"},
+        });
+        let made = owner.post(&of_client("/automations"), &another).await?;
         made.expect(201)?;
     }
     let failing = "update messaging.automation set paused_because = 'most of it failed' where name = 'Failing'";

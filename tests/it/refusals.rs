@@ -9,12 +9,12 @@ use std::{
 use anyhow::{Context as _, ensure};
 use mainstay_tests::{
     Platform,
-    platform::{binary, scratch},
+    platform::{binary, scratch, stop},
 };
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
+    io::{AsyncBufReadExt as _, BufReader, Lines},
     net::{TcpListener, TcpStream},
-    process::Command,
+    process::{Child, ChildStderr, Command},
 };
 
 /// How long a role may take to say what it does.
@@ -152,26 +152,27 @@ async fn a_role_that_starts_before_its_database_waits_for_it() -> anyhow::Result
     drop(place);
     let url = superuser.replace(database, &early.to_string());
     let settings = platform.data_dir().join("settings.toml");
-    let mut role = Command::new(binary()?)
-        .args(["serve", "escalation", "--listen", "127.0.0.1:0"])
-        .env_clear()
-        .env("MAINSTAY_CONFIG", settings)
-        .env("MAINSTAY_ESCALATION_DATABASE_URL", &url)
-        .env("MAINSTAY_ESCALATION_WORKER_DATABASE_URL", &url)
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()?;
-    let mut said = BufReader::new(role.stderr.take().context("its words")?).lines();
-    let waits = async {
-        while let Some(line) = said.next_line().await? {
-            if line.contains("asking again") {
-                return Ok(());
-            }
-            ensure!(!line.contains("refuses to start"), "{line}");
-        }
-        anyhow::bail!("it ended")
+    let start = || -> anyhow::Result<(Child, Said)> {
+        let mut role = Command::new(binary()?)
+            .args(["serve", "escalation", "--listen", "127.0.0.1:0"])
+            .env_clear()
+            .env("MAINSTAY_CONFIG", &settings)
+            .env("MAINSTAY_ESCALATION_DATABASE_URL", &url)
+            .env("MAINSTAY_ESCALATION_WORKER_DATABASE_URL", &url)
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let said = BufReader::new(role.stderr.take().context("its words")?).lines();
+        Ok((role, said))
     };
-    tokio::time::timeout(PATIENCE, waits).await??;
+    let (_role, mut said) = start()?;
+    says(&mut said, "asking again").await?;
+
+    // One that is stopped meanwhile ends at once, and well.
+    let (mut stopped, mut last) = start()?;
+    says(&mut last, "asking again").await?;
+    let ended = stop(&mut stopped).await?;
+    ensure!(ended.success(), "{ended}");
 
     // Now it is there. That the role judges it, as every other, is how it is seen to have gone on.
     let (place, database) = (TcpListener::bind(early).await?, database.to_owned());
@@ -184,13 +185,23 @@ async fn a_role_that_starts_before_its_database_waits_for_it() -> anyhow::Result
             });
         }
     });
-    let judged = async {
+    says(&mut said, "superuser").await
+}
+
+/// What a role says, line by line.
+type Said = Lines<BufReader<ChildStderr>>;
+
+/// Waits until a role says this.
+async fn says(said: &mut Said, wanted: &str) -> anyhow::Result<()> {
+    let heard = async {
+        let mut all = String::new();
         while let Some(line) = said.next_line().await? {
-            if line.contains("superuser") {
+            if line.contains(wanted) {
                 return Ok(());
             }
+            all.push_str(&line);
         }
-        anyhow::bail!("it ended without a judgement")
+        anyhow::bail!("it ended without {wanted}: {all}")
     };
-    tokio::time::timeout(PATIENCE, judged).await?
+    tokio::time::timeout(PATIENCE, heard).await?
 }

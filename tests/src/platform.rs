@@ -128,14 +128,7 @@ impl Platform {
 
     /// Asks it to stop (SIGTERM) and returns its exit status.
     pub async fn stop(&mut self) -> anyhow::Result<std::process::ExitStatus> {
-        let pid = self.child.id().context("it has ended already")?;
-        let asked = Command::new("kill")
-            .args(["-TERM", &pid.to_string()])
-            .status()
-            .await?;
-        ensure!(asked.success(), "the process could not be asked to stop");
-        let status = tokio::time::timeout(Duration::from_secs(60), self.child.wait()).await;
-        Ok(status.context("it did not stop within a minute")??)
+        stop(&mut self.child).await
     }
 
     /// What `dev.json` says.
@@ -320,6 +313,18 @@ fn inherited() -> impl Iterator<Item = (std::ffi::OsString, std::ffi::OsString)>
             .iter()
             .any(|kept| name == kept)
     })
+}
+
+/// Asks a process to stop (SIGTERM) and returns its exit status.
+pub async fn stop(child: &mut Child) -> anyhow::Result<std::process::ExitStatus> {
+    let pid = child.id().context("it has ended already")?;
+    let asked = Command::new("kill")
+        .args(["-TERM", &pid.to_string()])
+        .status()
+        .await?;
+    ensure!(asked.success(), "the process could not be asked to stop");
+    let status = tokio::time::timeout(Duration::from_secs(60), child.wait()).await;
+    Ok(status.context("it did not stop within a minute")??)
 }
 
 /// An empty folder for one test, its former content removed.

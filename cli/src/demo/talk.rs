@@ -152,7 +152,7 @@ pub async fn answered(play: &mut Play<'_>, api: &Api, client: &Client) -> anyhow
             |page| rows(page).count() == 1,
         )
         .await?;
-    let raised = rows(&raised).next().cloned().unwrap_or_default();
+    let raised = rows(&raised).next().context("a person to be called")?;
     ensure!(
         raised["lead_id"] == lead.as_str(),
         "it is not about Mike: {raised}"

@@ -37,7 +37,7 @@ pub async fn agency(
     common: &Common,
     secrets: &mut Secrets,
 ) -> anyhow::Result<Agency> {
-    let identity = role::identity(config, common).await?;
+    let identity = role::identity(config, common, role::Patience::OfAStart).await?;
     let wanted = Wanted {
         slug: "demo".to_owned(),
         name: "Demo Agency".to_owned(),

@@ -2,7 +2,7 @@
 //! Deliberately absent: retries of anything else; an unavailable database is the caller's to report, and what has effects
 //! outside belongs to a job or a saga.
 
-use std::{future::Future, time::Duration};
+use std::{fmt, future::Future, time::Duration};
 
 use tokio::time::Instant;
 
@@ -57,6 +57,7 @@ const START_PATIENCE: Duration = Duration::from_secs(60);
 /// Whatever the closure returned last.
 pub async fn at_start<T, E, F, Fut>(unavailable: impl Fn(&E) -> bool, mut work: F) -> Result<T, E>
 where
+    E: fmt::Display,
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T, E>>,
 {
@@ -64,7 +65,7 @@ where
     loop {
         match work().await {
             Err(error) if unavailable(&error) && Instant::now() < deadline => {
-                tracing::warn!("the database does not answer at the start, asking again");
+                tracing::warn!(%error, "the database does not answer at the start, asking again");
                 tokio::time::sleep(Duration::from_millis(250)).await;
             }
             result => return result,

@@ -365,7 +365,7 @@ enum Halt {
     /// A person said so.
     Asked,
     /// Its messages fail.
-    Failing(String),
+    Failed(String),
     /// Its client has left.
     Ended(&'static str),
 }
@@ -375,7 +375,7 @@ impl Halt {
     const fn names(&self) -> (&'static str, &'static str) {
         match self {
             Self::Asked => ("messaging.automation.pause", "messaging.automation.paused"),
-            Self::Failing(_) => ("messaging.automation.pause", "messaging.automation.failed"),
+            Self::Failed(_) => ("messaging.automation.pause", "messaging.automation.failed"),
             Self::Ended(_) => ("messaging.automation.end", "messaging.automation.ended"),
         }
     }
@@ -383,7 +383,7 @@ impl Halt {
     fn because(self) -> Option<String> {
         match self {
             Self::Asked => None,
-            Self::Failing(because) => Some(because),
+            Self::Failed(because) => Some(because),
             Self::Ended(because) => Some(because.to_owned()),
         }
     }

@@ -275,7 +275,7 @@ pub(crate) async fn heed_failures(
         );
         if automation.active {
             let by = By::itself(ServiceName::Messaging, tenant.agency, now);
-            halt(conn, tenant, &by, automation, Halt::Failing(because)).await?;
+            halt(conn, tenant, &by, automation, Halt::Failed(because)).await?;
         }
     }
     Ok(())

@@ -68,3 +68,32 @@ impl Drop for Walk {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_waits_hears_how_it_stands_or_that_it_broke_off() {
+        let (walking, saga) = (Walking::default(), SagaId::generate());
+        let walk = walking.begin(saga);
+        let mut end = walking.end_of(saga).expect("it is walked");
+        walk.end(Some(Standing::settled()));
+        assert!(walking.end_of(saga).is_none());
+        assert!(end.wait_for(Option::is_some).await.is_ok());
+
+        let walk = walking.begin(saga);
+        let mut end = walking.end_of(saga).expect("it is walked again");
+        drop(walk);
+        assert!(walking.end_of(saga).is_none());
+        assert!(
+            end.wait_for(Option::is_some).await.is_err(),
+            "nobody will say"
+        );
+
+        // A walk that lost its lease leaves its successor alone.
+        let (lost, _successor) = (walking.begin(saga), walking.begin(saga));
+        lost.end(None);
+        assert!(walking.end_of(saga).is_some());
+    }
+}

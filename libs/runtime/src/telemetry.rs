@@ -154,6 +154,7 @@ pub fn build(config: &TelemetryConfig) -> Result<(Subscriber, TelemetryGuard), T
         .with_threads(false)
         .with_target(false)
         .with_tracked_inactivity(false)
+        .with_context_activation(false)
         .with_error_events_to_status(false)
         .with_filter(ours.and(worth_keeping));
 

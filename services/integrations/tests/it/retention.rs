@@ -21,6 +21,22 @@ async fn put(database: &TestDatabase, id: Uuid) {
     database.execute(&row).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_lies_in_the_week_of_its_id_and_in_no_other() {
+    let database = TestDatabase::new().await;
+    let id = WebhookEventId::generate().uuid();
+    put(&database, id).await;
+    let moved = "update integrations.webhook_event set slot = (slot + 1) % 16";
+    let refused = sqlx::query(moved)
+        .execute(&mut database.admin().await)
+        .await;
+    let refused = refused.expect_err("another week");
+    let refused = refused
+        .as_database_error()
+        .and_then(|error| error.constraint());
+    assert_eq!(refused, Some("webhook_event_sound_check"));
+}
+
 async fn rows(database: &TestDatabase) -> i64 {
     database
         .count("select count(*) from integrations.webhook_event")

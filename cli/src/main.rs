@@ -73,10 +73,12 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     // The one cryptography of the process; a second attempt would only say that there is one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    // All others have their machine, or their share of one, to themselves.
+    if let Command::Up(args) = &cli.command {
+        runtime.worker_threads(args.threads());
+    }
+    let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             output::note(format!(

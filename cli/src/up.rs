@@ -11,7 +11,9 @@ mod simulators;
 mod sources;
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::thread;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -46,6 +48,17 @@ pub struct UpArgs {
     /// The configuration file, instead of the one MAINSTAY_CONFIG names
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// How many threads work [default: half of the processors, since PostgreSQL does as much]
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+}
+
+impl UpArgs {
+    /// How many threads work (ADR 0027).
+    pub fn threads(&self) -> usize {
+        let half = || thread::available_parallelism().map_or(1, |all| all.get().div_ceil(2));
+        self.threads.map_or_else(half, NonZeroUsize::get)
+    }
 }
 
 /// Runs the command until SIGTERM or SIGINT.

@@ -21,7 +21,7 @@ use tokio::{
     process::Command,
 };
 
-use crate::{line, percentiles};
+use crate::{line, percentiles, processor::Spent};
 
 const CONNECTIONS: usize = 32;
 const ROUNDS: usize = 3;
@@ -51,16 +51,21 @@ pub async fn webhooks_against_pgbench(platform: &Platform) -> anyhow::Result<()>
          values ('stripe', 'default', 'evt_' || :n, 'product.updated', 'application/json', :body::text::bytea, now());\n",
     )?;
     let (mut inserted, mut stored, mut times) = (0.0, 0.0, Vec::new());
+    let mut spent = Spent::default();
     for round in 0..=ROUNDS {
         let inserts = inserts(&pgbench, platform, &script).await?;
-        let (webhooks, took) = intake(platform, round).await?;
+        let requests = signed(platform, round).await?;
+        let before = Spent::by(platform)?;
+        let (webhooks, took) = intake(platform, requests).await?;
         // The first round opens connections and fills caches.
         if round > 0 {
             inserted += inserts / ROUNDS as f64;
             stored += webhooks / ROUNDS as f64;
             times.extend(took);
+            spent = Spent::by(platform)?.since(before, spent);
         }
     }
+    let each = spent.each(times.len() as f64);
     let waiting = platform
         .count("select count(*) from integrations.webhook_event where due_at is not null")
         .await?;
@@ -85,6 +90,7 @@ pub async fn webhooks_against_pgbench(platform: &Platform) -> anyhow::Result<()>
         &format!("{:.1} / {:.1} ms", p50 / 1000.0, p99 / 1000.0),
         "p99 ≤25 ms",
     );
+    line("processor time of each webhook", &each, "none");
     line(
         "webhooks taken in and not yet handed on after that",
         &waiting.to_string(),
@@ -134,27 +140,30 @@ async fn inserts(
     Ok(figure.parse()?)
 }
 
-/// Webhooks a second that were answered 200, and how long each took.
-async fn intake(platform: &Platform, round: usize) -> anyhow::Result<(f64, Vec<Duration>)> {
-    let address = platform
-        .dev_text("/gateway_url")?
-        .trim_start_matches("http://")
-        .to_owned();
-    let secret: Arc<str> = platform.dev_text("/stripe_webhook_secret")?.into();
-    let (signed_for, secret_for) = (address.clone(), Arc::clone(&secret));
-    // Signing is the sender's work, and is done before: as pgbench's row stands ready.
-    let ready = tokio::task::spawn_blocking(move || {
+/// Signing is the sender's work, and is done before: as pgbench's row stands ready.
+async fn signed(platform: &Platform, round: usize) -> anyhow::Result<Vec<Vec<u8>>> {
+    let address = address(platform)?.to_owned();
+    let secret = platform.dev_text("/stripe_webhook_secret")?.to_owned();
+    let requests = tokio::task::spawn_blocking(move || {
         (0..READY)
-            .map(|nth| {
-                request(
-                    &signed_for,
-                    &secret_for,
-                    &format!("evt_bench_{round}_{nth}"),
-                )
-            })
-            .collect::<anyhow::Result<Vec<_>>>()
+            .map(|nth| request(&address, &secret, &format!("evt_bench_{round}_{nth}")))
+            .collect()
     });
-    let (ready, next) = (Arc::new(ready.await??), Arc::new(AtomicUsize::new(0)));
+    requests.await?
+}
+
+fn address(platform: &Platform) -> anyhow::Result<&str> {
+    let url = platform.dev_text("/gateway_url")?;
+    Ok(url.trim_start_matches("http://"))
+}
+
+/// Webhooks a second that were answered 200, and how long each took.
+async fn intake(
+    platform: &Platform,
+    requests: Vec<Vec<u8>>,
+) -> anyhow::Result<(f64, Vec<Duration>)> {
+    let address = address(platform)?.to_owned();
+    let (ready, next) = (Arc::new(requests), Arc::new(AtomicUsize::new(0)));
     let began = Instant::now();
     let senders = (0..CONNECTIONS).map(|_| {
         let (address, ready, next) = (address.clone(), Arc::clone(&ready), Arc::clone(&next));

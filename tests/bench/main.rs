@@ -3,6 +3,7 @@
 //! interleaved with it in the same minute.
 
 mod intake;
+mod processor;
 
 use std::{
     hint::black_box,

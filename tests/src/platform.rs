@@ -47,18 +47,12 @@ pub struct Platform {
 impl Drop for Platform {
     fn drop(&mut self) {
         let _ = self.child.start_kill();
-        let cluster = cluster(&self.data_dir);
-        let noted = cluster.join("pgdata/postmaster.pid");
-        let noted = std::fs::read_to_string(noted).unwrap_or_default();
-        if let Some(pid) = noted
-            .lines()
-            .next()
-            .filter(|pid| pid.parse::<u32>().is_ok())
-        {
+        if let Some(pid) = self.postmaster() {
             let _ = std::process::Command::new("kill")
-                .args(["-QUIT", pid])
+                .args(["-QUIT", &pid.to_string()])
                 .status();
         }
+        let cluster = cluster(&self.data_dir);
         // What stands beside the binary stays for whoever looks into a failure; elsewhere nobody would find it.
         if !cluster.starts_with(&self.data_dir) {
             let _ = std::fs::remove_dir_all(cluster);
@@ -203,6 +197,13 @@ impl Platform {
     /// The id of its process.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    /// The process id of its PostgreSQL, while that runs.
+    pub fn postmaster(&self) -> Option<u32> {
+        let noted = cluster(&self.data_dir).join("pgdata/postmaster.pid");
+        let noted = std::fs::read_to_string(noted).ok()?;
+        noted.lines().next()?.parse().ok()
     }
 
     /// A REST client with the owner's key.

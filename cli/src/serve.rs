@@ -102,7 +102,7 @@ async fn serve_service(args: &ServeArgs, service: ServiceName) -> anyhow::Result
     shutdown.on_signal().context("signals cannot be received")?;
     let listener = bind(config.get(&own.listen)).await?;
     tracing::info!(role = %service, address = %listener.local_addr()?, environment = common.environment.as_str(), "serving");
-    let ran = async {
+    let ended = async {
         let stopping = shutdown.clone();
         let running = tokio::select! {
             started = crate::role::start(service, &config, &common, listener, stopping) => started?,
@@ -110,8 +110,8 @@ async fn serve_service(args: &ServeArgs, service: ServiceName) -> anyhow::Result
             () = shutdown.triggered() => return Ok(()),
         };
         running.task.await.context("the role broke off")?
-    };
-    let ended = ran.await;
+    }
+    .await;
     tracing::info!(role = %service, "stopped");
     telemetry.shutdown().await;
     ended

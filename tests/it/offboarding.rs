@@ -22,8 +22,8 @@ async fn until(story: &Story, client: &str, state: &str) -> anyhow::Result<Value
 
 async fn live_at_stripe(story: &Story, client: &str) -> anyhow::Result<usize> {
     let ledger = story.platform.sandbox("/_/stripe/ledger").await?;
-    let list = |name: &str| ledger[name].as_array().cloned().unwrap_or_default();
-    let customers = list("customers");
+    let list = |name: &'static str| ledger[name].as_array().context(name);
+    let customers = list("customers")?;
     let ours = |one: &&Value| one["metadata"]["mainstay_client_id"] == client;
     let ids: Vec<&Value> = customers
         .iter()
@@ -31,7 +31,8 @@ async fn live_at_stripe(story: &Story, client: &str) -> anyhow::Result<usize> {
         .map(|one| &one["id"])
         .collect();
     let live = |one: &Value| ids.contains(&&one["customer"]) && one["status"] != "canceled";
-    Ok(list("subscriptions").iter().filter(|one| live(one)).count())
+    let subscriptions = list("subscriptions")?;
+    Ok(subscriptions.iter().filter(|one| live(one)).count())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 //! makes agencies; and a demo client, made as anybody makes one, through the REST API.
 //! Deliberately absent: plans and subscriptions. The story of `mainstay demo` makes its own.
 
-use anyhow::ensure;
+use anyhow::Context;
 use mainstay_identity::bootstrap::{self, Wanted};
 use mainstay_runtime::config::Config;
 use mainstay_runtime::config::common::Common;
@@ -54,11 +54,11 @@ pub async fn agency(
         secrets.owner_api_key = made.secret;
     }
     let api_key = secrets.owner_api_key.clone();
-    ensure!(api_key.is_some(), "identity kept a key that nobody has");
+    let api_key = api_key.context("identity kept a key that nobody has")?;
     Ok(Agency {
         agency_id: made.agency.to_string(),
         owner_email: OWNER_EMAIL.to_owned(),
-        api_key: api_key.unwrap_or_default(),
+        api_key,
     })
 }
 

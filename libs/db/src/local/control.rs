@@ -96,7 +96,7 @@ pub(super) async fn initdb(
             "--auth=scram-sha-256",
             "--encoding=UTF8",
             "--locale=C.UTF-8",
-            // The same order, compared as bytes and not by the C library: a twentieth of what storing a webhook costs.
+            // The same order, compared as bytes and not by the C library.
             "--lc-collate=C",
             "--data-checksums",
         ]);

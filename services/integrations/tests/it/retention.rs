@@ -21,6 +21,12 @@ async fn put(database: &TestDatabase, id: Uuid) {
     database.execute(&row).await;
 }
 
+async fn rows(database: &TestDatabase) -> i64 {
+    database
+        .count("select count(*) from integrations.webhook_event")
+        .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_lies_in_the_week_of_its_id_and_in_no_other() {
     let database = TestDatabase::new().await;
@@ -35,12 +41,6 @@ async fn a_webhook_lies_in_the_week_of_its_id_and_in_no_other() {
         .as_database_error()
         .and_then(|error| error.constraint());
     assert_eq!(refused, Some("webhook_event_sound_check"));
-}
-
-async fn rows(database: &TestDatabase) -> i64 {
-    database
-        .count("select count(*) from integrations.webhook_event")
-        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

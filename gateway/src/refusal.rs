@@ -9,6 +9,7 @@ use axum::{
 use http::{HeaderValue, StatusCode, header};
 use mainstay_proto::errors::v1::{ErrorReason, FieldViolation};
 use mainstay_rpc::Problem;
+use mainstay_runtime::telemetry;
 use mainstay_transcode::{Schema, Verb, encode::encode_violations, encode_message};
 use mainstay_types::ServiceName;
 use serde_json::{Map, Value, json};
@@ -162,8 +163,8 @@ pub struct Occurrence<'a> {
     pub base_url: &'a str,
     /// The path that was asked.
     pub instance: &'a str,
-    /// The trace.
-    pub trace_id: Option<String>,
+    /// In whose trace.
+    pub traceparent: &'a str,
 }
 
 /// Writes the refusal that a response carries; other responses pass.
@@ -203,9 +204,10 @@ pub fn render(mut response: Response, occurrence: &Occurrence<'_>) -> Response {
 }
 
 fn document(schema: &Schema, refusal: &Refusal, occurrence: &Occurrence<'_>) -> Value {
+    let trace_id = telemetry::trace_id_of(occurrence.traceparent);
     let Some(info) = schema.reason(refusal.reason) else {
         // Reasons are checked when the schema loads; only the unspecified one is missing.
-        return json!({"title": "Internal error", "status": 500, "trace_id": occurrence.trace_id});
+        return json!({"title": "Internal error", "status": 500, "trace_id": trace_id});
     };
     let mut out = Map::new();
     out.insert(
@@ -217,7 +219,7 @@ fn document(schema: &Schema, refusal: &Refusal, occurrence: &Occurrence<'_>) -> 
     out.insert("code".into(), info.code.as_str().into());
     out.insert("detail".into(), json!(refusal.detail));
     out.insert("instance".into(), occurrence.instance.into());
-    out.insert("trace_id".into(), json!(occurrence.trace_id));
+    out.insert("trace_id".into(), json!(trace_id));
     out.insert("errors".into(), encode_violations(&refusal.errors));
     out.insert(
         "retry_after_seconds".into(),

@@ -53,7 +53,7 @@ fn schemas_of_health() -> [(&'static str, Value); 3] {
     let calls = json!({"$ref": "#/components/schemas/HealthCalls"});
 
     let pool = object(json!({
-        "role": {"type": "string", "enum": ["app", "worker"]},
+        "role": {"type": "string", "enum": ["app", "worker", "inbox"]},
         "open": count(), "idle": count(), "limit": count(),
     }));
     let database = object(json!({

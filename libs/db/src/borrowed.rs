@@ -5,9 +5,12 @@
 
 use std::time::Duration;
 
-use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection};
+use sqlx::PgConnection;
 
-use crate::Result;
+use crate::{
+    Result,
+    warm::{Lent, WarmPool},
+};
 
 /// A connection whose server still works on the abandoned statement after that is closed.
 const ROLLBACK_WITHIN: Duration = Duration::from_secs(5);
@@ -16,14 +19,16 @@ const ROLLBACK_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct Borrowed {
     /// None once it is given back.
-    connection: Option<PoolConnection<Postgres>>,
+    lent: Option<Lent>,
+    pool: WarmPool,
     ended: bool,
 }
 
 impl Borrowed {
-    pub(crate) async fn from(pool: &PgPool) -> Result<Self> {
+    pub(crate) async fn from(pool: &WarmPool) -> Result<Self> {
         Ok(Self {
-            connection: Some(pool.acquire().await?),
+            lent: Some(pool.lend().await?),
+            pool: pool.clone(),
             ended: false,
         })
     }
@@ -31,7 +36,8 @@ impl Borrowed {
     pub(crate) fn conn(&mut self) -> &mut PgConnection {
         // Whatever is asked now may leave something open.
         self.ended = false;
-        self.connection.as_mut().expect("it is taken by Drop alone")
+        let lent = self.lent.as_mut().expect("it is taken by Drop alone");
+        &mut lent.connection
     }
 
     /// The server has answered that nothing is open.
@@ -42,25 +48,28 @@ impl Borrowed {
 
 impl Drop for Borrowed {
     fn drop(&mut self) {
-        let Some(connection) = self.connection.take() else {
+        let Some(lent) = self.lent.take() else {
             return;
         };
         if self.ended {
-            return;
+            return self.pool.rest(lent);
         }
         match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn(roll_back(connection))),
+            Ok(runtime) => drop(runtime.spawn(roll_back(lent, self.pool.clone()))),
             // The process ends, and with it the connection.
-            Err(_) => drop(connection.detach()),
+            Err(_) => drop(lent.connection.detach()),
         }
     }
 }
 
-async fn roll_back(mut connection: PoolConnection<Postgres>) {
-    let rollback = sqlx::raw_sql("rollback").execute(&mut *connection);
+async fn roll_back(mut lent: Lent, pool: WarmPool) {
+    let rollback = sqlx::raw_sql("rollback").execute(&mut *lent.connection);
     match tokio::time::timeout(ROLLBACK_WITHIN, rollback).await {
-        Ok(Ok(_)) => {}
+        Ok(Ok(_)) => pool.rest(lent),
         // What cannot be rolled back is ended by its end; the pool opens another.
-        Ok(Err(_)) | Err(_) => connection.close_on_drop(),
+        Ok(Err(_)) | Err(_) => {
+            lent.connection.close_on_drop();
+            pool.doubt();
+        }
     }
 }

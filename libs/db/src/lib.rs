@@ -14,6 +14,7 @@ pub mod page;
 pub mod pool;
 pub mod retry;
 pub mod transaction;
+mod warm;
 
 pub use error::Error;
 pub use page::{Page, PageError, PageRequest};

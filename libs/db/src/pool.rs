@@ -1,7 +1,12 @@
 //! The one pool, and who may ask it: the two roles of a service, inspected before they serve.
 //! Deliberately absent: a way to get a bare connection of the app role. Work starts from a transaction.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use sqlx::{
     ConnectOptions, PgPool, Row,
@@ -10,7 +15,8 @@ use sqlx::{
 
 use crate::{
     Error, Result,
-    transaction::{AgencyTx, DirectoryTx, TenantTx, Worker},
+    transaction::{self, AgencyTx, DirectoryTx, TenantTx, Worker},
+    warm::WarmPool,
 };
 use mainstay_types::{AgencyScope, Tenant};
 
@@ -35,6 +41,8 @@ pub struct DatabaseConfig {
     pub lock_timeout: Duration,
     /// From how long on a statement is logged as slow.
     pub slow_statement: Duration,
+    /// For how long a connection is lent again at once before the pool tests it, and ends it if it is old or too many.
+    pub rest: Duration,
 }
 
 impl DatabaseConfig {
@@ -50,6 +58,7 @@ impl DatabaseConfig {
             statement_timeout: Duration::from_secs(30),
             lock_timeout: Duration::from_secs(5),
             slow_statement: Duration::from_millis(500),
+            rest: Duration::from_secs(60),
         }
     }
 }
@@ -68,12 +77,14 @@ impl fmt::Debug for DatabaseConfig {
 /// How full a pool is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolStatus {
-    /// `app` or `worker`.
+    /// `app` or `worker`, or who has it apart.
     pub role: &'static str,
     /// Connections open.
     pub open: u32,
     /// Of those, waiting for work.
     pub idle: u32,
+    /// Of those, lent before any other.
+    pub warm: u32,
     /// The most there may be.
     pub limit: u32,
 }
@@ -81,14 +92,16 @@ pub struct PoolStatus {
 /// A service's database: the app role for requests, the worker role for machinery.
 #[derive(Clone)]
 pub struct Database {
-    app: PgPool,
+    app: WarmPool,
     worker: Worker,
+    /// Whoever has connections of the worker role for itself.
+    apart: Arc<Mutex<Vec<(&'static str, WarmPool)>>>,
 }
 
 impl fmt::Debug for Database {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Database")
-            .field("app", &self.app.size())
+            .field("app", &self.app.pool().size())
             .finish_non_exhaustive()
     }
 }
@@ -106,16 +119,18 @@ impl Database {
         let (Some(app_options), Some(worker_options)) = (app_options, worker_options) else {
             return Err(Error::Refused(problems));
         };
-        let app = pool(config, app_options, config.app_connections);
-        let worker = pool(config, worker_options, config.worker_connections);
+        let app = pool(bounds(config, config.app_connections), app_options);
+        let worker = pool(bounds(config, config.worker_connections), worker_options);
         inspect(&app, "app", &config.service, &mut problems).await?;
         inspect(&worker, "worker", &config.service, &mut problems).await?;
         if !problems.is_empty() {
             return Err(Error::Refused(problems));
         }
+        let warm = |pool| WarmPool::new(pool, config.rest);
         Ok(Self {
-            app,
-            worker: Worker::new(worker),
+            app: warm(app),
+            worker: Worker::new(warm(worker)),
+            apart: Arc::default(),
         })
     }
 
@@ -139,32 +154,53 @@ impl Database {
         self.worker.clone()
     }
 
+    /// The machinery's door with so many connections of its own, which nothing else can use up. Must run inside a tokio
+    /// runtime.
+    pub fn apart(&self, name: &'static str, connections: u32) -> Worker {
+        let pool = apart(self.worker.pool(), connections);
+        self.all_apart().push((name, pool.clone()));
+        Worker::new(pool)
+    }
+
+    fn all_apart(&self) -> MutexGuard<'_, Vec<(&'static str, WarmPool)>> {
+        self.apart.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Whether both roles get an answer. For readiness.
     pub async fn ping(&self) -> Result<()> {
-        sqlx::raw_sql("select 1").execute(&self.app).await?;
+        transaction::ping(&self.app).await?;
         self.worker.ping().await
     }
 
     /// How full the pools are. For metrics.
-    pub fn status(&self) -> [PoolStatus; 2] {
-        [
-            status("app", &self.app),
-            status("worker", self.worker.pool()),
-        ]
+    pub fn status(&self) -> Vec<PoolStatus> {
+        let roles = [("app", &self.app), ("worker", self.worker.pool())];
+        let roles = roles.into_iter().map(|(name, pool)| status(name, pool));
+        let apart = self.all_apart();
+        roles
+            .chain(apart.iter().map(|(name, pool)| status(name, pool)))
+            .collect()
     }
 
-    /// Closes both pools, waiting for what is borrowed.
+    /// Closes all pools, waiting for what is borrowed.
     pub async fn close(&self) {
         self.app.close().await;
         self.worker.pool().close().await;
+        let apart = self.all_apart().clone();
+        for (_, pool) in apart {
+            pool.close().await;
+        }
     }
 }
 
-fn status(role: &'static str, pool: &PgPool) -> PoolStatus {
+fn status(role: &'static str, pool: &WarmPool) -> PoolStatus {
+    let count = |connections| u32::try_from(connections).unwrap_or(u32::MAX);
+    let (warm, pool) = (pool.warm(), pool.pool());
     PoolStatus {
         role,
         open: pool.size(),
-        idle: u32::try_from(pool.num_idle()).unwrap_or(u32::MAX),
+        idle: count(pool.num_idle() + warm),
+        warm: count(warm),
         limit: pool.options().get_max_connections(),
     }
 }
@@ -224,7 +260,11 @@ where
     clippy::disallowed_methods,
     reason = "this is the one pool; the lint exists so that there is no second past the doors"
 )]
-fn pool(config: &DatabaseConfig, options: PgConnectOptions, max: u32) -> PgPool {
+fn pool(bounds: PgPoolOptions, options: PgConnectOptions) -> PgPool {
+    bounds.connect_lazy_with(options)
+}
+
+fn bounds(config: &DatabaseConfig, max: u32) -> PgPoolOptions {
     PgPoolOptions::new()
         .max_connections(max)
         .min_connections(0)
@@ -232,7 +272,13 @@ fn pool(config: &DatabaseConfig, options: PgConnectOptions, max: u32) -> PgPool 
         .idle_timeout(Duration::from_secs(300))
         .max_lifetime(Duration::from_secs(1800))
         .test_before_acquire(false) // a broken one surfaces as Unavailable
-        .connect_lazy_with(options)
+}
+
+/// Connections like those of `pool` and beside them.
+fn apart(from: &WarmPool, max: u32) -> WarmPool {
+    let bounds = from.pool().options().clone().max_connections(max);
+    let options = PgConnectOptions::clone(&from.pool().connect_options());
+    WarmPool::new(pool(bounds, options), from.rests_for())
 }
 
 const INSPECT: &str = "

@@ -2,11 +2,11 @@
 //! Deliberately absent: a transaction of the app role without a name (a directory transaction sees only directory
 //! tables), and any way to change the name of one that is open.
 
-use sqlx::{AssertSqlSafe, PgConnection, PgPool};
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use mainstay_types::{AgencyId, AgencyScope, ClientId, Tenant, Visible};
 
-use crate::{Error, Result, borrowed::Borrowed};
+use crate::{Error, Result, borrowed::Borrowed, warm::WarmPool};
 
 /// A connection with a transaction open.
 #[derive(Debug)]
@@ -15,12 +15,12 @@ struct Open {
 }
 
 impl Open {
-    async fn begin(pool: &PgPool, name: Name<'_>) -> Result<Self> {
+    async fn begin(pool: &WarmPool, name: Name<'_>) -> Result<Self> {
         Self::begin_by(pool, name.begin_statement()).await
     }
 
     /// Simple protocol: all of the statement goes out in one packet. Only ids are interpolated, and those print as hex.
-    async fn begin_by(pool: &PgPool, statement: String) -> Result<Self> {
+    async fn begin_by(pool: &WarmPool, statement: String) -> Result<Self> {
         // Borrowed before it begins: whoever is dropped while it does leaves a transaction too.
         let mut connection = Borrowed::from(pool).await?;
         sqlx::raw_sql(AssertSqlSafe(statement))
@@ -140,7 +140,7 @@ transaction! {
 }
 
 impl TenantTx {
-    pub(crate) async fn begin(pool: &PgPool, tenant: Tenant) -> Result<Self> {
+    pub(crate) async fn begin(pool: &WarmPool, tenant: Tenant) -> Result<Self> {
         let open = Open::begin(pool, Name::Tenant(tenant)).await?;
         Ok(Self { open, tenant })
     }
@@ -162,7 +162,7 @@ impl TenantTx {
 }
 
 impl AgencyTx {
-    pub(crate) async fn begin(pool: &PgPool, scope: &AgencyScope) -> Result<Self> {
+    pub(crate) async fn begin(pool: &WarmPool, scope: &AgencyScope) -> Result<Self> {
         let open = Open::begin(pool, Name::Agency(scope.agency, &scope.visible)).await?;
         Ok(Self {
             open,
@@ -182,30 +182,37 @@ impl AgencyTx {
 }
 
 impl DirectoryTx {
-    pub(crate) async fn begin(pool: &PgPool) -> Result<Self> {
+    pub(crate) async fn begin(pool: &WarmPool) -> Result<Self> {
         let open = Open::begin(pool, Name::Nobody).await?;
         Ok(Self { open })
     }
 }
 
+/// Asks for an answer.
+pub(crate) async fn ping(pool: &WarmPool) -> Result<()> {
+    let mut connection = Borrowed::from(pool).await?;
+    sqlx::raw_sql("select 1").execute(connection.conn()).await?;
+    connection.has_ended();
+    Ok(())
+}
+
 /// The worker role: machinery's tables freely, domain tables only under a tenant or agency as for everyone.
 #[derive(Debug, Clone)]
 pub struct Worker {
-    pool: PgPool,
+    pool: WarmPool,
 }
 
 impl Worker {
-    pub(crate) fn new(pool: PgPool) -> Self {
+    pub(crate) fn new(pool: WarmPool) -> Self {
         Self { pool }
     }
 
-    pub(crate) fn pool(&self) -> &PgPool {
+    pub(crate) fn pool(&self) -> &WarmPool {
         &self.pool
     }
 
     pub(crate) async fn ping(&self) -> Result<()> {
-        sqlx::raw_sql("select 1").execute(&self.pool).await?;
-        Ok(())
+        ping(&self.pool).await
     }
 
     /// A transaction over machinery's tables.

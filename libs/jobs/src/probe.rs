@@ -38,12 +38,13 @@ impl Probe for DatabaseProbe {
         Box::pin(async {
             let started = Instant::now();
             let answer = tokio::time::timeout(PATIENCE, self.0.ping()).await;
-            let pools = self.0.status().map(|status| {
+            let pools = self.0.status().into_iter().map(|status| {
                 let PoolStatus {
                     role,
                     open,
                     idle,
                     limit,
+                    warm: _,
                 } = status;
                 Pool {
                     role,
@@ -53,7 +54,7 @@ impl Probe for DatabaseProbe {
                 }
             });
             let answered = matches!(answer, Ok(Ok(())));
-            let found = health::Database::judged(answered, started.elapsed(), pools.to_vec());
+            let found = health::Database::judged(answered, started.elapsed(), pools.collect());
             vec![Finding::Database(found)]
         })
     }

@@ -44,11 +44,24 @@ pub const TWILIO_AUTH_TOKENS: Setting = Setting::new(
 .secret()
 .optional();
 
+/// What webhooks are stored by.
+pub const INBOX_CONNECTIONS: Setting = Setting::new(
+    "MAINSTAY_INTEGRATIONS_INBOX_DATABASE_CONNECTIONS",
+    "connections that storing webhooks has for itself, beside those that the jobs and events of integrations share",
+    Kind::Integer { min: 1, max: 500 },
+)
+.default("4");
+
 /// These settings.
 pub static GROUP: Group = Group {
     name: "integrations",
     about: "What integrations needs to know of the outside.",
-    settings: &[STRIPE_WEBHOOK_SECRETS, MASTER_KEYS, TWILIO_AUTH_TOKENS],
+    settings: &[
+        STRIPE_WEBHOOK_SECRETS,
+        MASTER_KEYS,
+        TWILIO_AUTH_TOKENS,
+        INBOX_CONNECTIONS,
+    ],
 };
 
 /// The settings of integrations, read.
@@ -58,6 +71,8 @@ pub struct Settings {
     pub verification: VerificationSecrets,
     /// What agencies' keys are sealed under.
     pub master_keys: MasterKeys,
+    /// How many connections storing webhooks has for itself.
+    pub inbox_connections: u32,
     /// Whether an account may name an address without encryption.
     pub plain_http_allowed: bool,
 }
@@ -87,6 +102,7 @@ impl Settings {
             },
             master_keys: MasterKeys::parse(keys.expose_secret())
                 .unwrap_or_else(|reason| panic!("{} {reason}", MASTER_KEYS.name)),
+            inbox_connections: config.get(&INBOX_CONNECTIONS),
             plain_http_allowed: config.environment() != Environment::Production,
         }
     }

@@ -126,6 +126,8 @@ pub async fn serve(
         );
     let intake = webhook::rpc::Intake {
         integrations: integrations.clone(),
+        // Whatever else the service does must not make a sender wait.
+        inbox: database.apart("inbox", settings.inbox_connections),
         secrets: Arc::new(settings.verification),
         wake: wake.clone(),
         pressure,

@@ -10,3 +10,4 @@ mod migrations;
 mod start_check;
 mod transactions;
 mod walls;
+mod warm;

@@ -58,7 +58,7 @@ impl Database {
 /// How full a pool of connections is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
-    /// For whom: `app` or `worker`.
+    /// For whom: `app` (requests), `worker` (jobs, events, sagas) or `inbox` (storing webhooks).
     pub role: &'static str,
     /// Connections open.
     pub open: u32,

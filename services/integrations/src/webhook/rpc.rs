@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use mainstay_db::Worker;
 use mainstay_jobs::Wake;
 use mainstay_proto::integrations::v1 as proto;
 use mainstay_proto::integrations::v1::webhook_intake_service_server::WebhookIntakeService;
@@ -27,8 +28,10 @@ const OWN_ACCOUNT: &str = "default";
 /// Takes in what the gateway verified, and tells it what to verify with.
 #[derive(Clone)]
 pub struct Intake {
-    /// Where it is stored, and whose accounts webhooks come for.
+    /// Whose accounts webhooks come for.
     pub integrations: Integrations,
+    /// Where they are stored.
+    pub inbox: Worker,
     /// What webhooks of the platform's own accounts may be signed with.
     pub secrets: Arc<VerificationSecrets>,
     /// Who hands on what was stored.
@@ -54,7 +57,7 @@ impl WebhookIntakeService for Intake {
             .map(|(place, webhook)| read(place, webhook, now, &mut faults))
             .collect();
         faults.finish()?;
-        let stored = super::store(&self.integrations.database.worker(), webhooks, now)
+        let stored = super::store(&self.inbox, webhooks, now)
             .await
             .map_err(Problem::from)?;
         // In a crowd whoever hands on looks from time to time, not for each call.

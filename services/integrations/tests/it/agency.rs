@@ -146,6 +146,7 @@ impl World {
         let settings = Settings {
             verification: VerificationSecrets::default(),
             master_keys: MasterKeys::parse(master_keys).expect("master keys"),
+            inbox_connections: 4,
             plain_http_allowed: true,
         };
         let own = stage.runtime(ServiceName::Integrations, &clock);

@@ -56,6 +56,28 @@ async fn a_webhook_delivered_a_hundred_times_at_once_is_one_row_and_one_effect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn webhooks_are_stored_while_all_else_has_used_up_the_connections() {
+    let stage = Stage::start().await;
+    // It serves: what a start needs of the other connections, it has had.
+    stage
+        .store(vec![webhook("evt_0", "invoice.paid")])
+        .await
+        .expect("stored");
+    let used_up = stage.own.status()[1].limit;
+    let worker = stage.own.worker();
+    let mut held = Vec::new();
+    for _ in 0..used_up {
+        held.push(worker.tx().await.expect("a connection"));
+    }
+    stage
+        .store(vec![webhook("evt_1", "invoice.paid")])
+        .await
+        .expect("stored");
+    let pools: Vec<_> = stage.own.status().iter().map(|pool| pool.role).collect();
+    assert_eq!(pools, ["app", "worker", "inbox"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn batches_that_overlap_in_every_order_do_not_stand_in_each_others_way() {
     let stage = Stage::start().await;
     let key = |n: usize| format!("evt_{n}");

@@ -4,6 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use mainstay_db::Database;
 use mainstay_integrations::Settings;
 use mainstay_integrations::config::VerificationSecrets;
 use mainstay_integrations::vault::MasterKeys;
@@ -101,6 +102,8 @@ pub fn answer(
 /// Everything on the stage.
 pub struct Stage {
     pub database: TestDatabase,
+    /// The database as the service has it.
+    pub own: Database,
     heard: mpsc::UnboundedReceiver<Heard>,
     gateway: Channels,
     billing: Channels,
@@ -186,11 +189,12 @@ impl Stage {
                 twilio: Vec::new(),
             },
             master_keys: MasterKeys::parse(MASTER_KEY).expect("a master key"),
+            inbox_connections: 4,
             plain_http_allowed: true,
         };
         let serving = mainstay_integrations::serve(
             settings,
-            own,
+            own.clone(),
             runtime(
                 ServiceName::Integrations,
                 integrations,
@@ -204,6 +208,7 @@ impl Stage {
             .expect("identity has a key");
         Stage {
             database,
+            own,
             heard,
             gateway,
             billing: billing_channels,

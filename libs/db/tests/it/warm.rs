@@ -123,7 +123,8 @@ async fn a_restart_of_the_server_is_felt_once_and_not_by_each_connection() {
 #[tokio::test]
 async fn the_pool_has_back_what_nobody_borrows() {
     let test = TestDatabase::new().await;
-    let database = database(&test, 8, Duration::from_millis(1)).await;
+    // Longer than three loans take, so that they do rest.
+    let database = database(&test, 8, Duration::from_secs(1)).await;
     borrow_at_once(&database.worker(), 3).await;
     until_none_is_warm(&database).await;
     assert!(database.status()[1].open >= 3);

@@ -69,8 +69,7 @@ enum Command {
     DeadLetter(dead_letter::DeadLetterArgs),
 }
 
-/// So many tasks of `up` run before it looks what has arrived, if any are ready at all: what comes in crowds is stored
-/// together, and the fewer the calls, the less each costs (ADR 0027).
+/// So many tasks of `up` run before it looks what has arrived, as long as any are ready (ADR 0027).
 const TASKS_BETWEEN_LOOKS: u32 = 256;
 
 fn main() -> ExitCode {

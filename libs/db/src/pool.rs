@@ -119,17 +119,17 @@ impl Database {
         let (Some(app_options), Some(worker_options)) = (app_options, worker_options) else {
             return Err(Error::Refused(problems));
         };
-        let app = pool(bounds(config, config.app_connections), app_options);
-        let worker = pool(bounds(config, config.worker_connections), worker_options);
-        inspect(&app, "app", &config.service, &mut problems).await?;
-        inspect(&worker, "worker", &config.service, &mut problems).await?;
+        let pool = |options, max| pool(bounds(config, max), options, config.rest);
+        let app = pool(app_options, config.app_connections);
+        let worker = pool(worker_options, config.worker_connections);
+        inspect(app.pool(), "app", &config.service, &mut problems).await?;
+        inspect(worker.pool(), "worker", &config.service, &mut problems).await?;
         if !problems.is_empty() {
             return Err(Error::Refused(problems));
         }
-        let warm = |pool| WarmPool::new(pool, config.rest);
         Ok(Self {
-            app: warm(app),
-            worker: Worker::new(warm(worker)),
+            app,
+            worker: Worker::new(worker),
             apart: Arc::default(),
         })
     }
@@ -169,7 +169,7 @@ impl Database {
     /// Whether both roles get an answer. For readiness.
     pub async fn ping(&self) -> Result<()> {
         transaction::ping(&self.app).await?;
-        self.worker.ping().await
+        transaction::ping(self.worker.pool()).await
     }
 
     /// How full the pools are. For metrics.
@@ -260,8 +260,8 @@ where
     clippy::disallowed_methods,
     reason = "this is the one pool; the lint exists so that there is no second past the doors"
 )]
-fn pool(bounds: PgPoolOptions, options: PgConnectOptions) -> PgPool {
-    bounds.connect_lazy_with(options)
+fn pool(bounds: PgPoolOptions, options: PgConnectOptions, rest: Duration) -> WarmPool {
+    WarmPool::new(bounds.connect_lazy_with(options), rest)
 }
 
 fn bounds(config: &DatabaseConfig, max: u32) -> PgPoolOptions {
@@ -274,11 +274,11 @@ fn bounds(config: &DatabaseConfig, max: u32) -> PgPoolOptions {
         .test_before_acquire(false) // a broken one surfaces as Unavailable
 }
 
-/// Connections like those of `pool` and beside them.
+/// Connections like those of `from`, and beside them.
 fn apart(from: &WarmPool, max: u32) -> WarmPool {
     let bounds = from.pool().options().clone().max_connections(max);
     let options = PgConnectOptions::clone(&from.pool().connect_options());
-    WarmPool::new(pool(bounds, options), from.rests_for())
+    pool(bounds, options, from.rests_for())
 }
 
 const INSPECT: &str = "

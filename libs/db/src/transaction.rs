@@ -211,10 +211,6 @@ impl Worker {
         &self.pool
     }
 
-    pub(crate) async fn ping(&self) -> Result<()> {
-        ping(&self.pool).await
-    }
-
     /// A transaction over machinery's tables.
     pub async fn tx(&self) -> Result<WorkerTx> {
         let open = Open::begin(&self.pool, Name::Nobody).await?;

@@ -136,7 +136,9 @@ async fn what_is_closed_keeps_nothing_open() {
     let database = database(&test, 8, LONG).await;
     let worker = database.worker();
     borrow_at_once(&worker, 3).await;
-    database.close().await;
+    tokio::time::timeout(PATIENCE, database.close())
+        .await
+        .unwrap();
     assert!(backend(&worker).await.is_err());
     let open = "select count(*) from pg_stat_activity
                 where datname = current_database() and application_name like 'mainstay-billing-%'";

@@ -5,6 +5,9 @@
 #[path = "../it/identity.rs"]
 #[expect(dead_code, reason = "the short tests need more of it")]
 mod identity;
+#[path = "../it/integrations.rs"]
+#[expect(dead_code, reason = "the short tests need more of it")]
+mod integrations;
 #[path = "../it/messaging.rs"]
 #[expect(dead_code, reason = "the short tests need more of it")]
 mod messaging;

@@ -79,8 +79,9 @@ fn told(plan: &carried::Plan, report: &carried::Report) -> anyhow::Result<String
     writeln!(text, "\n| | |\n|---|---|")?;
     writeln!(
         text,
-        "| people written to | {} |\n| requests | {} |\n| of them repeats under the same key | {} |\n| tries, each with its permit | {} |",
-        report.people, report.requests.0, report.requests.1, report.tries
+        "| people written to | {} |\n| requests | {} |\n| of them repeats under the same key | {} |\n| tries, each with its permit | {} |\n\
+         | messages of which asking told before a webhook did | {} |",
+        report.people, report.requests.0, report.requests.1, report.tries, report.asked
     )?;
     for (name, counts) in [
         ("doubts", &report.causes),

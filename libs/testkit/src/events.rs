@@ -38,11 +38,12 @@ pub fn client_created(sequence: i64, aggregate_id: &str) -> EventEnvelope {
 ///
 /// # Panics
 /// When it does not.
-pub async fn starts_takes_every_event_once_and_stops<S>(
+pub async fn starts_takes_every_event_once_and_stops<S, E>(
     me: ServiceName,
     serve: impl FnOnce(Database, ServiceRuntime) -> S,
 ) where
-    S: Future<Output = Result<(), mainstay_rpc::ServeError>> + Send + 'static,
+    S: Future<Output = Result<(), E>> + Send + 'static,
+    E: std::error::Error + Send + 'static,
 {
     let database = TestDatabase::new().await;
     let mut stage = Stage::new(&[me]).await;

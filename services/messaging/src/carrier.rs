@@ -54,6 +54,15 @@ impl Provider {
             .into_iter()
             .find(|provider| provider.as_str() == name)
     }
+
+    /// Whether it can be asked what became of a message.
+    pub const fn can_be_asked(self) -> bool {
+        match self {
+            Provider::Twilio | Provider::Resend => true,
+            // Its activity feed is sold apart.
+            Provider::Sendgrid => false,
+        }
+    }
 }
 
 /// Whose name a message goes out in, and what opens the provider's door.
@@ -202,6 +211,27 @@ pub enum Found {
     Never,
 }
 
+/// What a provider says of a message that it has taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// How it stands there.
+    Stands {
+        /// In the provider's word.
+        word: String,
+        /// Why it failed, if it did.
+        code: Option<String>,
+        /// The same for people.
+        text: Option<String>,
+    },
+    /// It could not be learned now.
+    NotNow {
+        /// Why, for operators.
+        cause: String,
+    },
+    /// The provider does not have it any more, or cannot be asked.
+    Never,
+}
+
 /// What to look for at the provider.
 #[derive(Debug, Clone)]
 pub struct Sought {
@@ -302,6 +332,15 @@ impl Carriers {
         }
     }
 
+    /// Asks how a message stands that was taken under this id.
+    pub async fn see(&self, provider_id: &str, account: &Account) -> Seen {
+        match account.provider {
+            Provider::Twilio => twilio::see(self, provider_id, account).await,
+            Provider::Resend => resend::see(self, provider_id, account).await,
+            Provider::Sendgrid => Seen::Never,
+        }
+    }
+
     /// Where a provider tells what became of a message.
     fn callback(&self, account: &Account, path: &str) -> String {
         format!("{}/webhooks/{path}", self.public).replace("{token}", &account.endpoint_token)
@@ -313,6 +352,21 @@ pub fn class_of(provider: Provider, code: &str) -> Class {
     match provider {
         Provider::Twilio => twilio::class_of(code),
         Provider::Resend | Provider::Sendgrid => Class::Message,
+    }
+}
+
+/// What looking at a message found: its provider's answer, read by `read`.
+fn seen(outcome: Outcome, read: impl FnOnce(&Answer) -> Option<Seen>) -> Seen {
+    let not_now = |cause: String| Seen::NotNow { cause };
+    match certain(outcome) {
+        Ok(answer) if answer.status == http::StatusCode::NOT_FOUND => Seen::Never,
+        Ok(answer) if answer.status.is_success() => {
+            read(&answer).unwrap_or_else(|| not_now("the answer cannot be read".to_owned()))
+        }
+        Ok(answer) => not_now(format!("the provider answered {}", answer.status)),
+        Err(Sent::Unknown { cause }) => not_now(cause),
+        Err(Sent::Refused(refused)) => not_now(refused.text),
+        Err(Sent::Accepted { .. }) => not_now("nothing was asked".to_owned()),
     }
 }
 

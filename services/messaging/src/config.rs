@@ -72,6 +72,15 @@ const PROBE_AFTER: Setting = Setting::new(
 )
 .default("60");
 
+/// When a provider that tells nothing is asked.
+const ASK_AFTER: Setting = Setting::new(
+    "MAINSTAY_MESSAGING_ASK_AFTER_SECONDS",
+    "how long after a message was taken its provider is first asked what became of it, if no webhook has said so; then after 4, 24 \
+     and 96 times as long",
+    Kind::Seconds { min: 1, max: 3600 },
+)
+.default("900");
+
 /// How many messages are in hand at once.
 const AT_ONCE: Setting = Setting::new(
     "MAINSTAY_MESSAGING_SENDING_CONCURRENCY",
@@ -167,6 +176,7 @@ pub static GROUP: Group = Group {
         PATIENCE,
         LEASE,
         PROBE_AFTER,
+        ASK_AFTER,
         AT_ONCE,
         OPENAI_API_BASE,
         OPENAI_API_KEY,
@@ -215,6 +225,7 @@ impl Settings {
             at_once: config.get(&AT_ONCE),
             lease: config.get(&LEASE),
             probe_after: config.get(&PROBE_AFTER),
+            ask_after: config.get(&ASK_AFTER),
             patience: config.get(&PATIENCE),
             ..Pace::default()
         };

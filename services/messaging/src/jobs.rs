@@ -6,5 +6,6 @@ pub mod answer_run;
 pub mod close_client;
 pub mod fall_back;
 pub mod hand_on_burst;
+pub mod reconcile_deliveries;
 pub mod release_conversations;
 pub mod resolve_attempt;

@@ -3,11 +3,12 @@
 //!
 //! Reading order: [`word`] (what a body says) → [`status`] (what became of a message) → [`inbound`] (what somebody wrote) →
 //! [`ring`] (that somebody called)
-//! → [`form`] (that somebody sent a form).
+//! → [`form`] (that somebody sent a form) → [`reconciliation`] (what nobody told).
 //! Deliberately absent: signatures. The gateway verified the bytes before they were stored.
 
 mod form;
 mod inbound;
+pub(crate) mod reconciliation;
 mod ring;
 mod rpc;
 mod status;

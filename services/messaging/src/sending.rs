@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use chrono::TimeDelta;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use mainstay_rpc::Problem;
 use mainstay_runtime::Shutdown;
@@ -46,6 +47,8 @@ pub struct Pace {
     pub lease: Duration,
     /// How long after a doubtful try the provider is asked.
     pub probe_after: Duration,
+    /// How long after a message was taken its provider is first asked what became of it, if it has not said.
+    pub ask_after: Duration,
     /// How long one call of a provider may take.
     pub patience: Duration,
     /// How long what has ended waits for what is about to, to be written together.
@@ -59,9 +62,16 @@ impl Default for Pace {
             poll: Duration::from_millis(250),
             lease: Duration::from_secs(60),
             probe_after: Duration::from_secs(60),
+            ask_after: Duration::from_secs(900),
             patience: Duration::from_secs(10),
             gather: Duration::from_millis(50),
         }
+    }
+}
+
+impl Pace {
+    pub(crate) fn first_ask(self) -> TimeDelta {
+        TimeDelta::from_std(self.ask_after).unwrap_or(TimeDelta::MAX)
     }
 }
 

@@ -16,13 +16,7 @@ use mainstay_types::ServiceName;
 async fn escalation_starts_answers_takes_every_event_once_and_stops() {
     events::starts_takes_every_event_once_and_stops(
         ServiceName::Escalation,
-        |database, runtime| async move {
-            match serve(world::settings(), database, runtime).await {
-                Ok(()) => Ok(()),
-                Err(mainstay_escalation::ServeError::Rpc(error)) => Err(error),
-                Err(other) => panic!("{other}"),
-            }
-        },
+        |database, runtime| serve(world::settings(), database, runtime),
     )
     .await;
 }

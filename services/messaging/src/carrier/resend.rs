@@ -10,7 +10,7 @@ use mainstay_providers::{Answer, Call, Repeat};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Account, Carriers, Class, Envelope, Found, Refused, Sent, Sought};
+use super::{Account, Carriers, Class, Envelope, Found, Refused, Seen, Sent, Sought};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Resend forgets keys after a day; near its end a repeat could be a second mail.
@@ -43,6 +43,28 @@ pub(super) fn find(sought: &Sought) -> Found {
     }
 }
 
+/// https://resend.com/docs/api-reference/emails/retrieve-email
+pub(super) async fn see(carriers: &Carriers, id: &str, account: &Account) -> Seen {
+    let mut call = Call {
+        repeat: Repeat::Harmless,
+        ..super::once(Method::GET, format!("/emails/{id}"), "/emails/{id}", None)
+    };
+    authorise(&mut call, account);
+    super::seen(carriers.resend.call(call).await, |answer| {
+        let mail = super::json::<Retrieved>(answer)?;
+        Some(Seen::Stands {
+            word: mail.last_event,
+            code: None,
+            text: None,
+        })
+    })
+}
+
+fn authorise(call: &mut Call, account: &Account) {
+    let bearer = format!("Bearer {}", account.credential("api_key"));
+    super::with_header(call, header::AUTHORIZATION, &bearer, true);
+}
+
 fn call(envelope: &Envelope, account: &Account, deadline: Option<Instant>) -> Call {
     let mail = json!({
         "from": account.sender,
@@ -65,8 +87,7 @@ fn call(envelope: &Envelope, account: &Account, deadline: Option<Instant>) -> Ca
         &envelope.message.to_string(),
         false,
     );
-    let bearer = format!("Bearer {}", account.credential("api_key"));
-    super::with_header(&mut call, header::AUTHORIZATION, &bearer, true);
+    authorise(&mut call, account);
     call
 }
 
@@ -109,6 +130,11 @@ fn refused(answer: &Answer) -> Sent {
 #[derive(Deserialize)]
 struct Mail {
     id: String,
+}
+
+#[derive(Deserialize)]
+struct Retrieved {
+    last_event: String,
 }
 
 #[derive(Default, Deserialize)]

@@ -12,7 +12,7 @@ use http::{Method, StatusCode, header};
 use mainstay_providers::{Answer, Call, Repeat};
 use serde::Deserialize;
 
-use super::{Account, Carriers, Class, Envelope, Found, Refused, Sent, Sought};
+use super::{Account, Carriers, Class, Envelope, Found, Refused, Seen, Sent, Sought};
 use crate::message::rules::Status;
 
 /// The longest that Twilio queues a message by itself.
@@ -132,6 +132,28 @@ pub(super) async fn find(carriers: &Carriers, sought: &Sought, account: &Account
     }
 }
 
+/// https://www.twilio.com/docs/messaging/api/message-resource#fetch-a-message-resource
+pub(super) async fn see(carriers: &Carriers, sid: &str, account: &Account) -> Seen {
+    let path = format!(
+        "/2010-04-01/Accounts/{}/Messages/{sid}.json",
+        account.credential("account_sid")
+    );
+    let route = "/2010-04-01/Accounts/{sid}/Messages/{sid}.json";
+    let mut call = Call {
+        repeat: Repeat::Harmless,
+        ..super::once(Method::GET, path, route, None)
+    };
+    authorise(&mut call, account);
+    super::seen(carriers.twilio.call(call).await, |answer| {
+        let message = super::json::<Message>(answer)?;
+        Some(Seen::Stands {
+            word: message.status?,
+            code: message.error_code.map(|code| code.to_string()),
+            text: message.error_message,
+        })
+    })
+}
+
 /// Twilio's word for how a message stands.
 pub(crate) fn status(word: &str) -> Option<Status> {
     match word {
@@ -212,6 +234,10 @@ struct Message {
     status: Option<String>,
     #[serde(default)]
     date_created: Option<String>,
+    #[serde(default)]
+    error_code: Option<i64>,
+    #[serde(default)]
+    error_message: Option<String>,
 }
 
 impl Message {

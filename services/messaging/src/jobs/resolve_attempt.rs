@@ -85,7 +85,7 @@ impl Handler for ResolveAttempt {
             .await?;
         }
         let write = resolution.write(&doubtful, now);
-        settle::write(tx.conn(), tenant, &[write], now).await?;
+        settle::write(tx.conn(), messaging, tenant, &[write], now).await?;
         job.complete_in(tx.conn()).await?;
         tx.commit().await?;
         messaging.wake();

@@ -32,11 +32,46 @@ pub(super) async fn hear(
         }
         return Ok(Handled::ignored("not about a message of ours"));
     };
+    let Some(raised) = raise(messaging, &of, provider, word, None).await? else {
+        return Ok(Handled::ignored("not about a message of ours"));
+    };
+    Ok(Handled {
+        outcome: if raised.applied {
+            Outcome::Applied
+        } else {
+            Outcome::Duplicate
+        },
+        detail: match raised.by_this {
+            true => raised.status.as_str().to_owned(),
+            false => format!("stands at {}", raised.status.as_str()),
+        },
+        client: Some(of.tenant.client),
+    })
+}
+
+/// What a word made of its message.
+pub(super) struct Raised {
+    /// How it stands now.
+    pub(super) status: Status,
+    /// Whether it came to that by this word.
+    by_this: bool,
+    /// Whether the word had any effect.
+    applied: bool,
+}
+
+/// Gives a word about a try its effect; none when there is no such try. The message's history says how it was learned.
+pub(super) async fn raise(
+    messaging: &Messaging,
+    of: &Of,
+    provider: Provider,
+    word: &Word,
+    how: Option<&str>,
+) -> mainstay_db::Result<Option<Raised>> {
     let now = messaging.clock.now();
     let mut tx = messaging.database.worker().tenant(of.tenant).await?;
     lock_sending(tx.conn(), of.tenant).await?;
-    let Some(stands) = lock(tx.conn(), &of).await? else {
-        return Ok(Handled::ignored("not about a message of ours"));
+    let Some(stands) = lock(tx.conn(), of).await? else {
+        return Ok(None);
     };
     let class = match (word.about, word.status, word.code.as_deref()) {
         (About::DeadAddress, ..) => Some(Class::DeadAddress),
@@ -61,12 +96,14 @@ pub(super) async fn hear(
         provider: provider.as_str(),
         provider_id: Some(word.provider_id.clone()),
         code: word.code.clone().filter(|_| failed),
-        detail: failed.then(|| word.text.clone()),
+        detail: failed
+            .then(|| word.text.clone())
+            .or_else(|| how.map(str::to_owned)),
         status: raised,
         again_at: None,
     };
     if raised.is_some() || stands.attempt_open {
-        settle::write(tx.conn(), of.tenant, &[write], now).await?;
+        settle::write(tx.conn(), messaging, of.tenant, &[write], now).await?;
     }
     if failed {
         sweep::heed_failures(tx.conn(), of.tenant, &[of.message], now).await?;
@@ -83,25 +120,18 @@ pub(super) async fn hear(
         settle::learn(tx.conn(), of.tenant, to, &failure, now).await?;
     }
     tx.commit().await?;
-    Ok(Handled {
-        outcome: if raised.is_some() || class.is_some() {
-            Outcome::Applied
-        } else {
-            Outcome::Duplicate
-        },
-        detail: raised.map_or_else(
-            || format!("stands at {}", stands.status.as_str()),
-            |status| status.as_str().to_owned(),
-        ),
-        client: Some(of.tenant.client),
-    })
+    Ok(Some(Raised {
+        status: raised.unwrap_or(stands.status),
+        by_this: raised.is_some(),
+        applied: raised.is_some() || class.is_some(),
+    }))
 }
 
 /// The try that a word is about.
-struct Of {
-    tenant: Tenant,
-    message: MessageId,
-    attempt: AttemptId,
+pub(super) struct Of {
+    pub(super) tenant: Tenant,
+    pub(super) message: MessageId,
+    pub(super) attempt: AttemptId,
 }
 
 /// By our own id of the try, else by the provider's of the message. Machinery's table: the tenant is not known before.

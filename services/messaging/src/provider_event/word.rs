@@ -129,6 +129,36 @@ pub(super) fn status(provider: Provider, kind: &str, body: &[u8]) -> Result<Opti
     }
 }
 
+/// What a provider that was asked says of a message; none for a word that says nothing about one.
+pub(super) fn seen(
+    provider: Provider,
+    provider_id: &str,
+    word: &str,
+    code: Option<String>,
+    text: Option<String>,
+) -> Option<Word> {
+    let (status, about) = match provider {
+        Provider::Twilio => (twilio_status(word), About::Code),
+        // Which kind of bounce it was, only the event says: the address stays as it is.
+        Provider::Resend => match resend_event(&format!("email.{word}"))? {
+            (status, About::DeadAddress) => (status, About::Message),
+            // Who complains of a mail has it.
+            (None, about) => (Some(Status::Delivered), about),
+            known => known,
+        },
+        Provider::Sendgrid => return None,
+    };
+    Some(Word {
+        attempt: None,
+        ours: true,
+        provider_id: provider_id.to_owned(),
+        status,
+        code,
+        text: text.unwrap_or_else(|| word.to_owned()),
+        about,
+    })
+}
+
 fn twilio(body: &[u8]) -> Result<Word, String> {
     let form = form(body);
     let text = |name: &str| form.get(name).filter(|text| !text.is_empty()).cloned();
@@ -167,15 +197,21 @@ struct ResendBounce {
 }
 
 /// https://resend.com/docs/dashboard/webhooks/event-types
-fn resend(kind: &str, body: &[u8]) -> Result<Option<Word>, String> {
-    let (status, about) = match kind {
+fn resend_event(kind: &str) -> Option<(Option<Status>, About)> {
+    Some(match kind {
         "email.sent" => (Some(Status::Sent), About::Message),
         "email.delivered" => (Some(Status::Delivered), About::Message),
-        "email.opened" => (Some(Status::Read), About::Message),
+        "email.opened" | "email.clicked" => (Some(Status::Read), About::Message),
         "email.bounced" => (Some(Status::Undelivered), About::DeadAddress),
         "email.failed" => (Some(Status::Failed), About::Message),
         "email.complained" => (None, About::OptOut),
-        _ => return Ok(None),
+        _ => return None,
+    })
+}
+
+fn resend(kind: &str, body: &[u8]) -> Result<Option<Word>, String> {
+    let Some((status, about)) = resend_event(kind) else {
+        return Ok(None);
     };
     let event: ResendEvent = serde_json::from_slice(body)
         .map_err(|error| format!("is no event of Resend's: {error}"))?;

@@ -5,11 +5,12 @@
 mod sql;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use mainstay_rpc::Problem;
 use mainstay_types::{AttemptId, MessageId, Tenant};
 use sqlx::PgConnection;
 
 use crate::carrier::{Account, Found, Provider, Sought};
-use crate::gate::Purpose;
+use crate::gate::{Channel, Purpose};
 use crate::message::rules::{Doubt, Status, in_doubt};
 use crate::{Messaging, jobs};
 
@@ -23,7 +24,7 @@ pub(crate) struct Doubtful {
     pub(crate) state: String,
     pub(crate) status: Status,
     pub(crate) purpose: Purpose,
-    pub(crate) channel: crate::gate::Channel,
+    pub(crate) channel: Channel,
     pub(crate) provider: Provider,
     pub(crate) account: String,
     pub(crate) sender: String,
@@ -124,33 +125,32 @@ pub(super) async fn begin(
 
 /// Asks the provider.
 pub(crate) async fn ask(messaging: &Messaging, tenant: Tenant, doubtful: &Doubtful) -> Found {
-    let sender = (doubtful.channel != crate::gate::Channel::Email).then_some(&*doubtful.sender);
-    let accounts = messaging
-        .senders
-        .resolve(tenant, doubtful.channel, sender)
-        .await;
-    let account: Option<Account> = match accounts {
-        Ok(accounts) => accounts
-            .into_iter()
-            .find(|account| account.id == doubtful.account),
-        Err(problem) => {
-            return Found::NotNow {
-                cause: problem.to_string(),
-            };
-        }
-    };
-    match account {
-        Some(account) => messaging.carriers.find(&doubtful.sought, &account).await,
+    let by = (doubtful.channel, &*doubtful.sender, &*doubtful.account);
+    match account_of(messaging, tenant, by).await {
+        Ok(Some(account)) => messaging.carriers.find(&doubtful.sought, &account).await,
         // The account is gone: nobody is left to ask.
-        None => Found::Never,
+        Ok(None) => Found::Never,
+        Err(problem) => Found::NotNow {
+            cause: problem.to_string(),
+        },
     }
+}
+
+/// The account that a try was made with, as it is now; none when it is gone.
+pub(crate) async fn account_of(
+    messaging: &Messaging,
+    tenant: Tenant,
+    (channel, sender, id): (Channel, &str, &str),
+) -> Result<Option<Account>, Problem> {
+    let sender = (channel != Channel::Email).then_some(sender);
+    let accounts = messaging.senders.resolve(tenant, channel, sender).await?;
+    Ok(accounts.into_iter().find(|account| account.id == id))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::address::Address;
-    use crate::gate::Channel;
 
     fn doubtful(purpose: Purpose, probes: i32, age: TimeDelta) -> Doubtful {
         let since = "2026-06-01T12:00:00Z".parse().expect("a time");

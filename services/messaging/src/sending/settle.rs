@@ -62,7 +62,7 @@ async fn settle_once(
         };
         writes.push(after(one, *stands, now));
     }
-    sql::write(tx.conn(), tenant, &writes, now).await?;
+    sql::write(tx.conn(), messaging, tenant, &writes, now).await?;
     let failed = writes
         .iter()
         .filter(|one| one.status == Some(Status::Failed));

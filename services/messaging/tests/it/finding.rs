@@ -193,20 +193,14 @@ async fn a_page_of_what_is_found_is_one_statement_which_reads_what_it_finds() {
         ("lead 77", 1, 300),
         ("5600077", 1, 300),
     ] {
-        world
-            .postgres
-            .execute("select pg_stat_statements_reset()")
-            .await;
+        world.forget_statements().await;
         let found = find(&agency, words).await;
         assert_eq!(found.len(), wanted, "{words}");
         let (calls, touched, all) = asked(&world).await;
         assert_eq!((calls, all), (1, 1), "{words}");
         assert!(touched < most, "{words}: {touched} of {pages} pages");
     }
-    world
-        .postgres
-        .execute("select pg_stat_statements_reset()")
-        .await;
+    world.forget_statements().await;
     // What everything of both clients says: a page of fifty, each with its name, labels and unread, in one statement.
     let found = find(&agency, "gutter").await;
     assert_eq!(found.len(), 50);

@@ -9,6 +9,7 @@ mod calls;
 mod canned_replies;
 mod carried;
 mod consents;
+mod deliveries;
 mod door;
 mod events;
 mod fallbacks;

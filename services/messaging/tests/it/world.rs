@@ -134,6 +134,12 @@ impl World {
         agency
     }
 
+    /// From now on statements are counted anew, of this test alone: others count at the same time, on the same server.
+    pub async fn forget_statements(&self) {
+        let own = "select pg_stat_statements_reset(0, (select oid from pg_database where datname = current_database()), 0)";
+        self.postgres.execute(own).await;
+    }
+
     /// Billing, writing limits.
     pub fn billing(&self) -> LimitServiceClient<ServiceChannel> {
         LimitServiceClient::new(

@@ -9,7 +9,9 @@ use mainstay_types::{AttemptId, MessageId, Tenant};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use crate::Messaging;
 use crate::address::Address;
+use crate::carrier::Provider;
 use crate::gate::Channel;
 use crate::message::rules::Status;
 
@@ -61,9 +63,19 @@ pub(crate) struct Write {
     pub(crate) again_at: Option<DateTime<Utc>>,
 }
 
+impl Write {
+    /// Whether the provider may know more of it one day, and would say so if asked.
+    fn leaves_open(&self) -> bool {
+        self.attempt_state == "accepted"
+            && self.status == Some(Status::Sent)
+            && Provider::named(self.provider).is_some_and(Provider::can_be_asked)
+    }
+}
+
 /// Writes outcomes: of the tries, of the messages, and their places in the queue.
 pub(crate) async fn write(
     conn: &mut PgConnection,
+    messaging: &Messaging,
     tenant: Tenant,
     writes: &[Write],
     now: DateTime<Utc>,
@@ -75,19 +87,26 @@ pub(crate) async fn write(
     for one in writes {
         rows.push(one);
     }
-    // A try that a callback has proved taken stays so. A queue row that another has claimed meanwhile is that one's; a
-    // message that left its place and is to be tried again gets it back, in the order it had.
+    let ask_at = now + messaging.pace.first_ask();
+    // A try that a callback has proved taken stays so; its provider need not be asked about what it has told. A queue row
+    // that another has claimed meanwhile is that one's; a message that left its place and is to be tried again gets it
+    // back, in the order it had.
     sqlx::query!(
         "with ended as (
            select * from unnest($3::uuid[], $4::uuid[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::text[],
-                                $11::text[], $12::timestamptz[])
-             as ended (message_id, attempt_id, fence, attempt_state, provider, provider_id, code, detail, status, again_at)
+                                $11::text[], $12::timestamptz[], $14::bool[])
+             as ended (message_id, attempt_id, fence, attempt_state, provider, provider_id, code, detail, status, again_at, ask)
          ), attempts as (
            update message_attempt a
            set state = ended.attempt_state, provider_id = coalesce(a.provider_id, ended.provider_id),
-               code = coalesce(ended.code, a.code), detail = coalesce(ended.detail, a.detail), updated_at = $13
+               code = coalesce(ended.code, a.code), detail = coalesce(ended.detail, a.detail), updated_at = $13,
+               ask_at = case when ended.ask then $15::timestamptz end
            from ended
            where a.tenant_id = $2 and a.id = ended.attempt_id and a.state in ('started', 'unknown')
+         ), told_of as (
+           update message_attempt a set ask_at = null, updated_at = $13 from ended
+           where a.tenant_id = $2 and a.id = ended.attempt_id and a.state = 'accepted' and a.ask_at is not null
+             and ended.status <> 'sent'
          ), left_queue as (
            delete from send_queue q using ended
            where q.tenant_id = $2 and q.message_id = ended.message_id and q.fence = ended.fence and ended.again_at is null
@@ -129,6 +148,8 @@ pub(crate) async fn write(
         &rows.statuses as &[Option<String>],
         &rows.again_at as &[Option<DateTime<Utc>>],
         now,
+        &rows.asks,
+        ask_at,
     )
     .execute(conn)
     .await?;
@@ -172,6 +193,7 @@ struct Rows {
     details: Vec<Option<String>>,
     statuses: Vec<Option<String>>,
     again_at: Vec<Option<DateTime<Utc>>>,
+    asks: Vec<bool>,
 }
 
 impl Rows {
@@ -187,5 +209,6 @@ impl Rows {
         self.statuses
             .push(one.status.map(|status| status.as_str().to_owned()));
         self.again_at.push(one.again_at);
+        self.asks.push(one.leaves_open());
     }
 }

@@ -26,7 +26,7 @@ const TIMES: [i32; 4] = [1, 4, 24, 96];
 const GIVEN_UP: TimeDelta = TimeDelta::days(3);
 
 /// What the history of a message says that was not told of.
-const HOW: Option<&str> = Some("the provider was asked");
+const HOW_LEARNED: &str = "the provider was asked";
 
 /// A try whose provider is to be asked.
 struct Silent {
@@ -63,7 +63,7 @@ pub(crate) async fn run(messaging: &Messaging) -> mainstay_db::Result<usize> {
             return Ok(learned);
         }
         let mut asked = stream::iter(claimed)
-            .map(|silent| settle(&worker, messaging, silent))
+            .map(|silent| ask_and_note(&worker, messaging, silent))
             .buffer_unordered(AT_ONCE);
         while let Some(next) = asked.next().await {
             learned += usize::from(next? == Next::Known);
@@ -71,12 +71,20 @@ pub(crate) async fn run(messaging: &Messaging) -> mainstay_db::Result<usize> {
     }
 }
 
-async fn settle(
+async fn ask_and_note(
     worker: &Worker,
     messaging: &Messaging,
     silent: Silent,
 ) -> mainstay_db::Result<Next> {
-    let next = ask(messaging, &silent).await?;
+    // One whose effect fails must not keep the others of its batch from being asked, nor be claimed for ever.
+    let next = ask(messaging, &silent).await.unwrap_or_else(|error| {
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            message.id = %silent.of.message,
+            "what became of a message cannot be written"
+        );
+        Next::NotNow
+    });
     note(worker, messaging, &silent, &next).await?;
     Ok(next)
 }
@@ -145,7 +153,8 @@ async fn ask(messaging: &Messaging, silent: &Silent) -> mainstay_db::Result<Next
     let Some(word) = word::seen(silent.provider, &silent.provider_id, &word, code, text) else {
         return Ok(Next::Later);
     };
-    let raised = raise(messaging, &silent.of, silent.provider, &word, HOW).await?;
+    let how = Some(HOW_LEARNED);
+    let raised = raise(messaging, &silent.of, silent.provider, &word, how).await?;
     Ok(match raised {
         Some(raised) if raised.status == Status::Sent => Next::Later,
         Some(_) => Next::Known,

@@ -143,6 +143,49 @@ async fn a_provider_that_knows_no_more_or_does_not_answer_is_asked_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_whose_effect_fails_keeps_no_other_from_its_own_and_is_given_up() {
+    let providers = Providers::start().await;
+    let world = World::sending(&providers, asking()).await;
+    let agency = deaf(&world, &providers).await;
+    world
+        .postgres
+        .execute(
+            "create function messaging.breaks() returns trigger language plpgsql as $$ begin raise exception 'broken'; end $$;
+             create trigger breaks before update on messaging.message for each row
+               when (new.status = 'undelivered') execute function messaging.breaks()",
+        )
+        .await;
+    let dead = lead(&agency, DEAD).await;
+    let fails = send(&agency, &dead, "Hi", None).await.expect("taken");
+    let alive = lead(&agency, ALIVE).await;
+    let arrives = send(&agency, &alive, "Hi", None).await.expect("taken");
+    until(&agency, arrives.id(), proto::MessageStatus::Delivered).await;
+    reached(&world, OPEN, 1).await;
+    world
+        .postgres
+        .execute("update messaging.message_attempt set created_at = created_at - interval '4 days'")
+        .await;
+    reached(&world, OPEN, 0).await;
+    let stands = read(&agency, fails.id()).await;
+    assert_eq!(stands.status(), proto::MessageStatus::Sent);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_provider_does_not_have_any_more_is_not_asked_about_again() {
+    let providers = Providers::start().await;
+    let world = World::sending(&providers, asking()).await;
+    let agency = deaf(&world, &providers).await;
+    let gone = json!({"provider": "twilio", "operation": "messages.fetch", "kind": "status", "value": 404});
+    providers.fault(gone).await;
+    let alive = lead(&agency, ALIVE).await;
+    let sent = send(&agency, &alive, "Hi", None).await.expect("taken");
+    until(&agency, sent.id(), proto::MessageStatus::Sent).await;
+    reached(&world, OPEN, 0).await;
+    let stands = read(&agency, sent.id()).await;
+    assert_eq!(stands.status(), proto::MessageStatus::Sent);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_what_a_webhook_has_told_nobody_is_asked() {
     let providers = Providers::start().await;
     let world = World::sending(&providers, quick()).await;

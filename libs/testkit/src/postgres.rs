@@ -80,6 +80,20 @@ impl TestDatabase {
         database
     }
 
+    /// As [`TestDatabase::new`], with what is asked of it counted in `pg_stat_statements`. Whoever is connected already is not.
+    ///
+    /// # Panics
+    /// As [`TestDatabase::new`], and when a server that was given does not load that library.
+    pub async fn counting() -> Self {
+        let database = Self::new().await;
+        let name = &database.name;
+        let counted = format!(
+            "create extension pg_stat_statements; alter database {name} set pg_stat_statements.track = 'top'"
+        );
+        database.execute(&counted).await;
+        database
+    }
+
     async fn create(from_template: bool) -> Self {
         let server = server().await;
         let name = format!(

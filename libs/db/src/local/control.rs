@@ -131,12 +131,17 @@ pub(super) async fn start(
         "timezone=UTC".to_owned(),
         "log_timezone=UTC".to_owned(),
     ];
-    // Tests count what a run asks of the database; Debian's server brings that along.
-    let of_tests =
-        (!options.durable).then(|| "shared_preload_libraries=pg_stat_statements".to_owned());
+    // Tests count what a run asks of the database; Debian's server brings that along. In a database that asks for it alone: the
+    // server remembers some thousand statements of all databases, and forgets the rarest when there are more.
+    let of_tests = [
+        "shared_preload_libraries=pg_stat_statements",
+        "pg_stat_statements.track=none",
+        "pg_stat_statements.save=off",
+    ];
+    let of_tests = of_tests.iter().filter(|_| !options.durable);
     let flags: Vec<String> = settings
         .into_iter()
-        .chain(of_tests)
+        .chain(of_tests.map(|&setting| setting.to_owned()))
         .map(|setting| format!("-c {setting}"))
         .collect();
     pg_ctl(

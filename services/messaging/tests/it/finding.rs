@@ -173,16 +173,12 @@ async fn asked(world: &World) -> (i64, i64, i64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_of_what_is_found_is_one_statement_which_reads_what_it_finds() {
-    let world = World::new().await;
+    let world = World::counting().await;
     let agency = world.agency("searched").await;
     let beside = agency.add_client("Beside").await;
     filled(&agency, agency.client, 400).await;
     filled(&agency, beside, 400).await;
     world.postgres.execute("analyze").await;
-    world
-        .postgres
-        .execute("create extension pg_stat_statements")
-        .await;
     let pages = "select (pg_relation_size('messaging.search_entry') / 8192)::bigint";
     let pages = world.postgres.count(pages).await;
     assert!(pages > 1000, "{pages} pages prove nothing");

@@ -105,7 +105,7 @@ fn looks_for_work(query: &str) -> bool {
 
 async fn counted_win_back(leads: u32, most: i64) {
     let providers = Providers::start().await;
-    let world = World::sending(&providers, gathering()).await;
+    let world = World::sending_and_counting(&providers, gathering()).await;
     let agency = client(&world, &providers, 100_000.0).await;
     silent_leads(&agency, leads).await;
     // The job that is never done has had its turn, and has none while others are counted.
@@ -128,10 +128,6 @@ async fn counted_win_back(leads: u32, most: i64) {
     )
     .await
     .expect("made");
-    world
-        .postgres
-        .execute("create extension pg_stat_statements")
-        .await;
     // What is asked while nothing happens.
     let mut pace = pace();
     for _ in 0..40 {

@@ -41,6 +41,9 @@ use tonic::Status;
 
 use crate::carried::{Directory, Providers};
 
+/// Texts that come within this time are handed on as one.
+const BURST: Duration = Duration::from_millis(300);
+
 pub struct World {
     pub postgres: TestDatabase,
     pub stage: Stage,
@@ -51,16 +54,36 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
-        Self::with(settings(), &Clock::system(0)).await
+        Self::on(TestDatabase::new().await, settings(), &Clock::system(0)).await
+    }
+
+    /// The same, with what is asked of the database counted.
+    pub async fn counting() -> Self {
+        let postgres = TestDatabase::counting().await;
+        Self::on(postgres, settings(), &Clock::system(0)).await
     }
 
     /// With the simulated providers, at noon in Texas, whatever the clock says: at night little may leave.
     pub async fn sending(providers: &Providers, pace: Pace) -> Self {
-        Self::sending_in_bursts(providers, pace, Duration::from_millis(300)).await
+        Self::sending_in_bursts(providers, pace, BURST).await
     }
 
     /// The same, with texts that come within this time handed on as one.
     pub async fn sending_in_bursts(providers: &Providers, pace: Pace, window: Duration) -> Self {
+        Self::sending_on(TestDatabase::new().await, providers, pace, window).await
+    }
+
+    /// As [`World::sending`], with what is asked of the database counted.
+    pub async fn sending_and_counting(providers: &Providers, pace: Pace) -> Self {
+        Self::sending_on(TestDatabase::counting().await, providers, pace, BURST).await
+    }
+
+    async fn sending_on(
+        postgres: TestDatabase,
+        providers: &Providers,
+        pace: Pace,
+        window: Duration,
+    ) -> Self {
         let now = Clock::system(0).now();
         // Never on a Sunday, whose morning lasts longer there.
         let mut day = now.date_naive();
@@ -78,13 +101,12 @@ impl World {
         let model = format!("{}/openai/v1", providers.url);
         let mut settings = settings_to(&bases, pace, &model);
         settings.burst_window = window;
-        let world = Self::with(settings, &clock).await;
+        let world = Self::on(postgres, settings, &clock).await;
         providers.tell(&world.stage, &world.senders);
         world
     }
 
-    async fn with(settings: Settings, clock: &Clock) -> Self {
-        let postgres = TestDatabase::new().await;
+    async fn on(postgres: TestDatabase, settings: Settings, clock: &Clock) -> Self {
         let mut stage = Stage::new(&[
             ServiceName::Identity,
             ServiceName::Messaging,

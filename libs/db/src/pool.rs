@@ -166,10 +166,15 @@ impl Database {
         self.apart.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether both roles get an answer. For readiness.
+    /// Whether whoever has connections gets an answer. For readiness.
     pub async fn ping(&self) -> Result<()> {
         transaction::ping(&self.app).await?;
-        transaction::ping(self.worker.pool()).await
+        transaction::ping(self.worker.pool()).await?;
+        let apart = self.all_apart().clone();
+        for (_, pool) in apart {
+            transaction::ping(&pool).await?;
+        }
+        Ok(())
     }
 
     /// How full the pools are. For metrics.

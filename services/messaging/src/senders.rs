@@ -35,6 +35,17 @@ pub trait Senders: Send + Sync + 'static {
     ) -> Result<Vec<Account>, Problem>;
 }
 
+/// The account that a try was made with, as it is now; none when it is gone.
+pub(crate) async fn account_of(
+    senders: &dyn Senders,
+    tenant: Tenant,
+    (channel, sender, id): (Channel, &str, &str),
+) -> Result<Option<Account>, Problem> {
+    let sender = (channel != Channel::Email).then_some(sender);
+    let accounts = senders.resolve(tenant, channel, sender).await?;
+    Ok(accounts.into_iter().find(|account| account.id == id))
+}
+
 type Key = (Tenant, Channel, Option<String>);
 /// What was answered, and when.
 type Kept = (Instant, Arc<Vec<Account>>);

@@ -9,11 +9,10 @@ use mainstay_types::{AgencyId, AttemptId, ClientId, MessageId, Tenant};
 
 use super::status::{Of, raise};
 use super::word;
-use crate::Messaging;
 use crate::carrier::{Provider, Seen};
 use crate::gate::Channel;
 use crate::message::rules::Status;
-use crate::sending::doubt::account_of;
+use crate::{Messaging, senders};
 
 /// Tries that are claimed together.
 const BATCH: i64 = 100;
@@ -134,7 +133,7 @@ async fn ask(messaging: &Messaging, silent: &Silent) -> mainstay_db::Result<Next
         Provider::Resend | Provider::Sendgrid => Channel::Email,
     };
     let by = (channel, &*silent.sender, &*silent.account);
-    let seen = match account_of(messaging, silent.of.tenant, by).await {
+    let seen = match senders::account_of(&*messaging.senders, silent.of.tenant, by).await {
         Ok(Some(account)) => messaging.carriers.see(&silent.provider_id, &account).await,
         // The account is gone: nobody is left to ask.
         Ok(None) => Seen::Never,

@@ -5,14 +5,13 @@
 mod sql;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use mainstay_rpc::Problem;
 use mainstay_types::{AttemptId, MessageId, Tenant};
 use sqlx::PgConnection;
 
-use crate::carrier::{Account, Found, Provider, Sought};
+use crate::carrier::{Found, Provider, Sought};
 use crate::gate::{Channel, Purpose};
 use crate::message::rules::{Doubt, Status, in_doubt};
-use crate::{Messaging, jobs};
+use crate::{Messaging, jobs, senders};
 
 pub(crate) use sql::{asked, find};
 
@@ -126,7 +125,7 @@ pub(super) async fn begin(
 /// Asks the provider.
 pub(crate) async fn ask(messaging: &Messaging, tenant: Tenant, doubtful: &Doubtful) -> Found {
     let by = (doubtful.channel, &*doubtful.sender, &*doubtful.account);
-    match account_of(messaging, tenant, by).await {
+    match senders::account_of(&*messaging.senders, tenant, by).await {
         Ok(Some(account)) => messaging.carriers.find(&doubtful.sought, &account).await,
         // The account is gone: nobody is left to ask.
         Ok(None) => Found::Never,
@@ -134,17 +133,6 @@ pub(crate) async fn ask(messaging: &Messaging, tenant: Tenant, doubtful: &Doubtf
             cause: problem.to_string(),
         },
     }
-}
-
-/// The account that a try was made with, as it is now; none when it is gone.
-pub(crate) async fn account_of(
-    messaging: &Messaging,
-    tenant: Tenant,
-    (channel, sender, id): (Channel, &str, &str),
-) -> Result<Option<Account>, Problem> {
-    let sender = (channel != Channel::Email).then_some(sender);
-    let accounts = messaging.senders.resolve(tenant, channel, sender).await?;
-    Ok(accounts.into_iter().find(|account| account.id == id))
 }
 
 #[cfg(test)]

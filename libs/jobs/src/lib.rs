@@ -2,7 +2,8 @@
 //! All of it is rows in the service's own schema (`migrations/_core`), written in the transaction of their cause.
 //! Deliberately absent: brokers, schedules that live in memory, and any domain rule.
 //!
-//! Reading order: [`queue`] (rows) → [`runner`] (who works them) → [`outbox`] → [`inbox`] → [`idempotency`] → [`once`] (a request's
+//! Reading order: [`queue`] (rows) → [`runner`] (who works them) → [`recurring`] (what is never
+//! done) → [`outbox`] → [`inbox`] → [`idempotency`] → [`once`] (a request's
 //! key, by it) → [`audit`] → [`record`] (an audit row and an event together) → [`saga_step`] → [`retention`] → [`probe`] (how all
 //! that stands), [`readiness`] → [`machinery`] (how a service starts and stops all of it).
 
@@ -18,6 +19,7 @@ pub mod probe;
 pub mod queue;
 pub mod readiness;
 pub mod record;
+pub mod recurring;
 pub mod retention;
 pub mod runner;
 pub mod saga_step;
@@ -27,4 +29,5 @@ pub use machinery::Machinery;
 pub use outbox::{NewEvent, Relay};
 pub use probe::{DatabaseProbe, QueueProbe};
 pub use queue::{Enqueued, Job, JobError, NewJob, Priority, Queue, enqueue};
+pub use recurring::Recurring;
 pub use runner::{Handler, Runner, Wake};

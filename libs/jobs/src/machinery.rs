@@ -17,7 +17,8 @@ use crate::outbox::{RelaySettings, RemoteInbox};
 use crate::queue::Jobs;
 use crate::runner::{RunnerSettings, Wake};
 use crate::{
-    DatabaseProbe, EventHandler, Handler, Inbox, Queue, QueueProbe, Relay, Runner, queue, readiness,
+    DatabaseProbe, EventHandler, Handler, Inbox, Queue, QueueProbe, Recurring, Relay, Runner,
+    queue, readiness,
 };
 
 /// A service's machinery, set up before it serves.
@@ -88,6 +89,12 @@ impl Machinery {
     /// Works this kind of job.
     pub fn works(mut self, kind: &str, handler: impl Handler) -> Self {
         self.runner = self.runner.register(kind, handler);
+        self
+    }
+
+    /// Works a job that is never done.
+    pub fn recurs(mut self, job: impl Recurring) -> Self {
+        self.runner = self.runner.recurs(job);
         self
     }
 

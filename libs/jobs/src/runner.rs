@@ -22,6 +22,7 @@ use uuid::Uuid;
 use crate::{
     backoff::Backoff,
     queue::{Claim, Job, JobError, Jobs, Queue},
+    recurring::{Recurring, Standing, Turns, queue_missing},
     retention,
 };
 
@@ -61,7 +62,7 @@ pub struct RunnerSettings {
     pub deadline: Duration,
     /// How long a stop waits for running jobs before it hands them back.
     pub grace: Duration,
-    /// How often what has expired is deleted.
+    /// How often what has expired is deleted, and what is never done is looked for.
     pub purge_interval: Duration,
 }
 
@@ -82,6 +83,7 @@ impl Default for RunnerSettings {
 pub struct Runner {
     shared: Arc<Shared>,
     handlers: HashMap<String, Arc<dyn Handler>>,
+    standing: Vec<Standing>,
 }
 
 /// What the loop, the jobs and the heartbeat share.
@@ -128,6 +130,7 @@ impl Runner {
                 settings,
             }),
             handlers: HashMap::new(),
+            standing: Vec::new(),
         }
     }
 
@@ -135,6 +138,12 @@ impl Runner {
     pub fn register(mut self, kind: &str, handler: impl Handler) -> Self {
         self.handlers.insert(kind.to_owned(), Arc::new(handler));
         self
+    }
+
+    /// Takes on a job that is never done, and sees to it that it is queued.
+    pub fn recurs<R: Recurring>(mut self, job: R) -> Self {
+        self.standing.push(Standing::of::<R>());
+        self.register(R::KIND, Turns(job))
     }
 
     /// Works this queue instead of `job`, and leaves what has expired to the runner of that.
@@ -167,7 +176,7 @@ impl Runner {
     pub async fn run(self, shutdown: Shutdown) {
         let shared = Arc::clone(&self.shared);
         let heartbeat = tokio::spawn(heartbeats(Arc::clone(&shared)));
-        let maintenance = tokio::spawn(maintain(Arc::clone(&shared)));
+        let maintenance = tokio::spawn(maintain(Arc::clone(&shared), self.standing.clone()));
         self.claim_until(&shutdown).await;
         maintenance.abort();
         shared.drain().await;
@@ -324,15 +333,25 @@ impl Shared {
     }
 }
 
-/// Takes back expired leases, and deletes what has expired. Every runner does; the rows decide who does what.
-async fn maintain(shared: Arc<Shared>) {
+/// Takes back expired leases, deletes what has expired, and queues what is never done. Every runner does; the rows decide who
+/// does what.
+async fn maintain(shared: Arc<Shared>, standing: Vec<Standing>) {
     let mut rescue = tokio::time::interval(shared.settings.lease / 3);
     rescue.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut purge = tokio::time::interval(shared.settings.purge_interval);
     purge.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut stands = tokio::time::interval(shared.settings.purge_interval);
+    stands.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         let done: Result<(), Error> = tokio::select! {
             _ = rescue.tick() => shared.rescue().await,
+            _ = stands.tick(), if !standing.is_empty() => {
+                let queued = shared.queue_missing(&standing).await;
+                if queued.is_err() {
+                    stands.reset_after(shared.settings.lease / 3);
+                }
+                queued
+            }
             _ = purge.tick(), if shared.purges => retention::purge(&shared.worker).await.map(|rows| {
                 if rows > 0 {
                     tracing::debug!(service = %shared.service, rows, "deleted what had expired");
@@ -346,6 +365,13 @@ async fn maintain(shared: Arc<Shared>) {
 }
 
 impl Shared {
+    async fn queue_missing(&self, standing: &[Standing]) -> Result<(), Error> {
+        if queue_missing(&self.worker, standing, self.clock.now()).await? {
+            self.wake.notify_one();
+        }
+        Ok(())
+    }
+
     async fn rescue(&self) -> Result<(), Error> {
         let mut connection = self.worker.connection().await?;
         let now = self.clock.now();

@@ -32,7 +32,7 @@ mod wire;
 
 use std::sync::Arc;
 
-use mainstay_db::{Database, Worker, at_start};
+use mainstay_db::{Database, Worker};
 use mainstay_jobs::Machinery;
 use mainstay_jobs::runner::Wake;
 use mainstay_proto::billing::v1::coupon_service_server::CouponServiceServer;
@@ -45,7 +45,7 @@ use mainstay_proto::billing::v1::reconciliation_service_server::ReconciliationSe
 use mainstay_proto::billing::v1::saga_service_server::SagaServiceServer;
 use mainstay_proto::billing::v1::stripe_event_service_server::StripeEventServiceServer;
 use mainstay_proto::billing::v1::subscription_service_server::SubscriptionServiceServer;
-use mainstay_rpc::{Channels, RemoteDirectory, ServiceName, ServiceRuntime};
+use mainstay_rpc::{Channels, RemoteDirectory, ServeError, ServiceName, ServiceRuntime};
 use mainstay_runtime::{clock::Clock, shutdown::Shutdown};
 use tonic::service::Routes;
 
@@ -63,17 +63,6 @@ use saga::{
     offboard_client, onboard_client, start_subscription, sync_entitlements,
 };
 use stripe::StripeGateway;
-
-/// Why billing could not serve.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// The transport or the descriptors.
-    #[error(transparent)]
-    Rpc(#[from] mainstay_rpc::ServeError),
-    /// The database failed at the start.
-    #[error(transparent)]
-    Database(#[from] mainstay_db::Error),
-}
 
 /// All of billing's sagas. Each of them is proved by the prover (`tests/it/proofs.rs`), which compares this list.
 pub fn definitions(
@@ -170,7 +159,7 @@ fn routes(
 /// Serves until the runtime's shutdown is triggered, and what was in hand is done or handed back.
 ///
 /// # Errors
-/// When the database does not answer at the start, or the transport fails.
+/// When the transport fails.
 pub async fn serve(
     settings: Settings,
     database: Database,
@@ -191,7 +180,6 @@ pub async fn serve_sabotaged(
     sabotage: Option<Sabotage>,
 ) -> Result<(), ServeError> {
     let (worker, clock) = (database.worker(), runtime.clock.clone());
-    reconcile_stripe::ensure_daily(&worker, clock.now()).await?;
     // Not the runtime's: requests in hand wait for their sagas, so the sagas stop when the requests have.
     let sagas = Shutdown::new();
     let engine = coordinator(
@@ -215,10 +203,6 @@ pub async fn serve_sabotaged(
         engine: engine.clone(),
         clock: clock.clone(),
     };
-    at_start(mainstay_db::Error::is_unavailable, || {
-        recover_stripe_events::ensure(&worker, clock.now())
-    })
-    .await?;
     let walker = Walker::new(intake.clone());
     let grace = runtime.limits.grace;
     let stop = async move {
@@ -234,21 +218,20 @@ pub async fn serve_sabotaged(
     let machinery = machinery
         .tells(&runtime, ServiceName::Messaging)
         .works(jobs::count_redemptions::KIND, count)
-        .works(
-            recover_stripe_events::KIND,
-            recover_stripe_events::RecoverStripeEvents::new(intake.clone()),
-        )
+        .recurs(recover_stripe_events::RecoverStripeEvents::new(
+            intake.clone(),
+        ))
         .works(
             recover_stripe_event::KIND,
             recover_stripe_event::RecoverStripeEvent::new(intake.clone()),
         )
         .works(reconcile_stripe::PAGE, pages)
-        .works(reconcile_stripe::DAILY, daily)
+        .recurs(daily)
         .then(stop);
     let routes = routes(intake, &database, &runtime, &engine, wake);
     let directory = Arc::new(RemoteDirectory::new(&runtime.channels));
     runtime.health.probe(saga::SagaProbe::new(&database));
     runtime.health.probe(ReconciliationProbe::new(&database));
     runtime.health.probe(settings.stripe.stack().clone());
-    Ok(machinery.serve(runtime, directory, routes).await?)
+    machinery.serve(runtime, directory, routes).await
 }

@@ -25,7 +25,7 @@ mod way_out;
 
 use std::sync::Arc;
 
-use mainstay_db::{Database, at_start};
+use mainstay_db::Database;
 use mainstay_jobs::Machinery;
 use mainstay_proto::escalation::v1::alert_route_service_server::AlertRouteServiceServer;
 use mainstay_proto::escalation::v1::alert_service_server::AlertServiceServer;
@@ -34,7 +34,7 @@ use mainstay_proto::escalation::v1::claim_link_service_server::ClaimLinkServiceS
 use mainstay_proto::escalation::v1::escalation_service_server::EscalationServiceServer;
 use mainstay_proto::escalation::v1::ladder_service_server::LadderServiceServer;
 use mainstay_proto::messaging::v1::notice_service_client::NoticeServiceClient;
-use mainstay_rpc::{RemoteDirectory, ServiceChannel, ServiceRuntime};
+use mainstay_rpc::{RemoteDirectory, ServeError, ServiceChannel, ServiceRuntime};
 use mainstay_runtime::Clock;
 use mainstay_types::ServiceName;
 use tonic::service::Routes;
@@ -60,34 +60,16 @@ pub struct Escalating {
     pub(crate) jobs: mainstay_jobs::Wake,
 }
 
-/// Why escalation could not serve.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// The queue could not be set up.
-    #[error("escalation cannot set up its jobs")]
-    Jobs(#[source] mainstay_db::Error),
-    /// The transport or the descriptors.
-    #[error(transparent)]
-    Rpc(#[from] mainstay_rpc::ServeError),
-}
-
 /// Serves until the runtime's shutdown is triggered, and what was in hand is done or handed back.
 ///
 /// # Errors
-/// When the database does not answer at the start, or the transport fails.
+/// When the transport fails.
 pub async fn serve(
     settings: Settings,
     database: Database,
     runtime: ServiceRuntime,
 ) -> Result<(), ServeError> {
     let clock = runtime.clock.clone();
-    let worker = database.worker();
-    at_start(mainstay_db::Error::is_unavailable, async || {
-        jobs::audit_escalations::ensure(&worker, clock.now()).await?;
-        jobs::look_at_health::ensure(&worker, clock.now()).await
-    })
-    .await
-    .map_err(ServeError::Jobs)?;
     let directory = Arc::new(RemoteDirectory::new(&runtime.channels));
     let machinery = Machinery::new(&runtime, &database);
     let escalating = Escalating {
@@ -114,25 +96,19 @@ pub async fn serve(
             jobs::advance_escalation::KIND,
             jobs::advance_escalation::AdvanceEscalation(escalating.clone()),
         )
-        .works(
-            jobs::audit_escalations::KIND,
-            jobs::audit_escalations::AuditEscalations {
-                escalating: escalating.clone(),
-                every: settings.audit_every,
-            },
-        )
+        .recurs(jobs::audit_escalations::AuditEscalations {
+            escalating: escalating.clone(),
+            every: settings.audit_every,
+        })
         .works(
             jobs::release_departed::KIND,
             jobs::release_departed::ReleaseDeparted(escalating.clone()),
         )
-        .works(
-            jobs::look_at_health::KIND,
-            jobs::look_at_health::LookAtHealth {
-                escalating: escalating.clone(),
-                operators: settings.operators,
-                every: settings.health_every,
-            },
-        )
+        .recurs(jobs::look_at_health::LookAtHealth {
+            escalating: escalating.clone(),
+            operators: settings.operators,
+            every: settings.health_every,
+        })
         .works(
             jobs::tell_alert::KIND,
             jobs::tell_alert::TellAlert(escalating.clone()),
@@ -142,6 +118,5 @@ pub async fn serve(
             jobs::tell_notices::TellNotices(escalating),
         )
         .serve(runtime, directory, routes)
-        .await?;
-    Ok(())
+        .await
 }

@@ -54,9 +54,6 @@ pub struct Integrations {
 /// Why integrations could not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The queue could not be set up.
-    #[error("integrations cannot set up its jobs")]
-    Jobs(#[source] mainstay_db::Error),
     /// What is sealed could not be opened with these master keys.
     #[error("integrations cannot open what it keeps: {0}")]
     Vault(#[from] VaultError),
@@ -77,12 +74,6 @@ pub async fn serve(
     let (worker, clock) = (database.worker(), runtime.clock.clone());
     let vault = Vault::new(settings.master_keys);
     at_start(VaultError::is_unavailable, || vault.ready(&worker)).await?;
-    at_start(mainstay_db::Error::is_unavailable, async || {
-        jobs::empty_old_weeks::ensure(&worker, clock.now()).await?;
-        jobs::rewrap_data_keys::ensure(&worker, clock.now()).await
-    })
-    .await
-    .map_err(ServeError::Jobs)?;
     let directory = Arc::new(RemoteDirectory::new(&runtime.channels));
     let integrations = Integrations {
         database: database.clone(),
@@ -108,18 +99,16 @@ pub async fn serve(
             jobs::deliver_webhook::KIND,
             jobs::deliver_webhook::DeliverWebhook::new(worker.clone(), clock.clone(), wake.clone()),
         )
-        .works(
-            jobs::empty_old_weeks::KIND,
-            jobs::empty_old_weeks::EmptyOldWeeks::new(worker.clone()),
-        )
+        .recurs(jobs::empty_old_weeks::EmptyOldWeeks::new(worker.clone()))
         .works(
             jobs::release_senders::KIND,
             jobs::release_senders::ReleaseSenders(integrations.clone()),
         )
-        .works(
-            jobs::rewrap_data_keys::KIND,
-            jobs::rewrap_data_keys::RewrapDataKeys::new(worker.clone(), vault, clock.clone()),
-        )
+        .recurs(jobs::rewrap_data_keys::RewrapDataKeys::new(
+            worker.clone(),
+            vault,
+            clock.clone(),
+        ))
         .works(
             jobs::replay_webhooks::KIND,
             jobs::replay_webhooks::ReplayWebhooks::new(worker, clock.clone(), wake.clone()),

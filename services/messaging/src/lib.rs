@@ -45,7 +45,7 @@ mod wire;
 
 use std::sync::Arc;
 
-use mainstay_db::{Database, at_start};
+use mainstay_db::Database;
 use mainstay_jobs::Machinery;
 use mainstay_proto::identity::v1::member_directory_service_client::MemberDirectoryServiceClient;
 use mainstay_proto::messaging::v1::appointment_service_server::AppointmentServiceServer;
@@ -67,7 +67,7 @@ use mainstay_proto::messaging::v1::provider_event_service_server::ProviderEventS
 use mainstay_proto::messaging::v1::sendability_service_server::SendabilityServiceServer;
 use mainstay_proto::messaging::v1::sending_hold_service_server::SendingHoldServiceServer;
 use mainstay_proto::messaging::v1::unsubscribe_service_server::UnsubscribeServiceServer;
-use mainstay_rpc::{ClientDirectory, RemoteDirectory, ServiceChannel, ServiceRuntime};
+use mainstay_rpc::{ClientDirectory, RemoteDirectory, ServeError, ServiceChannel, ServiceRuntime};
 use mainstay_runtime::{Clock, Shutdown};
 use mainstay_types::ServiceName;
 use tonic::service::Routes;
@@ -135,32 +135,15 @@ impl Messaging {
     }
 }
 
-/// Why messaging could not serve.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// The queue could not be set up.
-    #[error("messaging cannot set up its jobs")]
-    Jobs(#[source] mainstay_db::Error),
-    /// The transport or the descriptors.
-    #[error(transparent)]
-    Rpc(#[from] mainstay_rpc::ServeError),
-}
-
 /// Serves until the runtime's shutdown is triggered, and what was in hand is done or handed back.
 ///
 /// # Errors
-/// When the database does not answer at the start, or the transport fails.
+/// When the transport fails.
 pub async fn serve(
     settings: Settings,
     database: Database,
     runtime: ServiceRuntime,
 ) -> Result<(), ServeError> {
-    let worker = database.worker();
-    at_start(mainstay_db::Error::is_unavailable, || {
-        jobs::reconcile_deliveries::ensure(&worker, runtime.clock.now())
-    })
-    .await
-    .map_err(ServeError::Jobs)?;
     let directory = Arc::new(RemoteDirectory::new(&runtime.channels));
     let machinery = Machinery::new(&runtime, &database);
     let messaging = Messaging {
@@ -215,10 +198,9 @@ pub async fn serve(
             jobs::hand_on_burst::KIND,
             jobs::hand_on_burst::HandOnBurst(messaging.clone()),
         )
-        .works(
-            jobs::reconcile_deliveries::KIND,
-            jobs::reconcile_deliveries::ReconcileDeliveries(messaging.clone()),
-        )
+        .recurs(jobs::reconcile_deliveries::ReconcileDeliveries(
+            messaging.clone(),
+        ))
         .works(
             jobs::release_conversations::KIND,
             jobs::release_conversations::ReleaseConversations(messaging.clone()),
@@ -233,6 +215,5 @@ pub async fn serve(
         )
         .then(stopped)
         .serve(runtime, directory, messaging.routes())
-        .await?;
-    Ok(())
+        .await
 }

@@ -6,5 +6,6 @@ mod events;
 mod idempotency;
 mod probe;
 mod queue;
+mod recurring;
 mod runner;
 mod support;

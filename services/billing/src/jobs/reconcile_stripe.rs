@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use mainstay_db::Worker;
-use mainstay_jobs::{Handler, Job, JobError, NewJob, Priority, enqueue, runner::Wake};
+use mainstay_jobs::{Handler, Job, JobError, NewJob, Priority, Recurring, enqueue, runner::Wake};
 use mainstay_types::ReconciliationId;
 use serde::{Deserialize, Serialize};
 use sqlx::PgConnection;
@@ -17,8 +17,6 @@ use crate::reconciliation::{Run, RunState, Tally, WalkError, Walker, start_for_a
 
 /// The kind of the job that does a page.
 pub const PAGE: &str = "reconcile_stripe_page";
-/// The kind of the job that starts a run of all agencies every day.
-pub const DAILY: &str = "reconcile_stripe_daily";
 
 /// How often all agencies are compared.
 const EVERY: Duration = Duration::from_secs(24 * 3600);
@@ -144,7 +142,7 @@ fn words(error: &WalkError) -> String {
     }
 }
 
-/// Starts the daily runs.
+/// Starts a run of all agencies every day.
 #[derive(Debug, Clone)]
 pub struct ReconcileDaily {
     walker: Walker,
@@ -163,25 +161,14 @@ impl ReconcileDaily {
     }
 }
 
-/// Sees to it that the daily job is queued; it is never done. The first run comes a day after the first start.
-///
-/// # Errors
-/// Whatever the database says.
-pub async fn ensure_daily(worker: &Worker, now: DateTime<Utc>) -> mainstay_db::Result<()> {
-    let mut connection = worker.connection().await?;
-    let job = NewJob::new(DAILY, &serde_json::json!({}), now)
-        .unique("all")
-        .at(now + EVERY)
-        .priority(Priority::Bulk);
-    enqueue(connection.conn(), job).await?;
-    Ok(())
-}
-
 #[tonic::async_trait]
-impl Handler for ReconcileDaily {
-    async fn run(&self, _: &Job) -> Result<(), JobError> {
-        // Never given up, never a dead letter: tomorrow is another day, and a failure is told.
-        let pause = match start_for_all(&self.worker, self.walker.now()).await {
+impl Recurring for ReconcileDaily {
+    const KIND: &'static str = "reconcile_stripe_daily";
+    const PRIORITY: Priority = Priority::Bulk;
+    const FIRST_AFTER: Duration = EVERY;
+
+    async fn turn(&self) -> Duration {
+        match start_for_all(&self.worker, self.walker.now()).await {
             Ok(Some(run)) => {
                 tracing::info!(reconciliation = %run, "comparing Stripe and the rows of all agencies");
                 self.wake.wake();
@@ -198,7 +185,6 @@ impl Handler for ReconcileDaily {
                 );
                 SOON
             }
-        };
-        Err(JobError::Snooze(pause))
+        }
     }
 }

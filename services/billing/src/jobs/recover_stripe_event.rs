@@ -21,7 +21,7 @@ struct Payload {
 }
 
 /// The job for an event, once however often it is found.
-pub(super) fn job(stripe_event_id: &str, now: DateTime<Utc>) -> NewJob {
+pub(crate) fn job(stripe_event_id: &str, now: DateTime<Utc>) -> NewJob {
     let payload = Payload {
         stripe_event_id: stripe_event_id.to_owned(),
     };

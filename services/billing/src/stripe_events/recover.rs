@@ -4,12 +4,14 @@
 //! is not told, and need not be: a webhook that comes after all finds its event had its effect.
 //! Deliberately absent: our clock. Where a walk begins and ends is told in Stripe's time, by its events.
 
+use mainstay_jobs::enqueue;
 use mainstay_providers::stripe::StripeFailure;
 use serde::Deserialize;
 use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::{Handled, Intake, IntakeError, Outcome, StripeEvent, handle, sql};
+use crate::jobs::recover_stripe_event;
 
 /// How far a walk goes back behind where the last one ended: events are listed a little after they are made.
 const OVERLAP_SECONDS: i64 = 3_600;
@@ -24,7 +26,7 @@ pub struct Walked {
     pub looked_at: u64,
     /// Those that had no effect yet and have it now.
     pub recovered: u64,
-    /// Those that cannot have it yet.
+    /// Those that cannot have it yet: each is tried again on its own, for days, and is then a dead letter that a person sees.
     pub waiting: Vec<String>,
     /// Whether the walk came to its end.
     pub ended: bool,
@@ -66,7 +68,7 @@ pub async fn walk(intake: &Intake) -> Result<Walked, IntakeError> {
             // The event that the walk stopped at is older than Stripe keeps any: begin anew.
             Err(failure) if failure.is_missing() || is_bad_request(&failure) => {
                 cursor.walk = None;
-                store(intake, &cursor).await?;
+                leave(intake, &cursor, &[]).await?;
                 return Ok(walked);
             }
             Err(failure) => return Err(IntakeError::Stripe(failure)),
@@ -78,13 +80,15 @@ pub async fn walk(intake: &Intake) -> Result<Walked, IntakeError> {
                 listed.push((event, body));
             }
         }
+        let before = walked.waiting.len();
         take(intake, &listed, &mut walked).await?;
+        let waiting = walked.waiting.get(before..).unwrap_or_default();
         let newest = cursor.walk.as_ref().map(|(newest, _)| *newest);
         let newest = newest.or(listed.first().map(|(event, _)| event.created));
         match (newest, listed.last(), page.has_more) {
             (Some(newest), Some((last, _)), true) => {
                 cursor.walk = Some((newest, last.id.clone()));
-                store(intake, &cursor).await?;
+                leave(intake, &cursor, waiting).await?;
             }
             (newest, _, _) => {
                 let through = newest.unwrap_or(cursor.read_through);
@@ -92,7 +96,7 @@ pub async fn walk(intake: &Intake) -> Result<Walked, IntakeError> {
                     read_through: through.max(cursor.read_through),
                     walk: None,
                 };
-                store(intake, &cursor).await?;
+                leave(intake, &cursor, waiting).await?;
                 walked.ended = true;
                 return Ok(walked);
             }
@@ -209,7 +213,7 @@ async fn begin(intake: &Intake) -> Result<Option<Cursor>, IntakeError> {
         read_through: newest,
         walk: None,
     };
-    store(intake, &cursor).await?;
+    leave(intake, &cursor, &[]).await?;
     Ok(Some(cursor))
 }
 
@@ -223,12 +227,17 @@ async fn find(conn: &mut PgConnection) -> mainstay_db::Result<Option<Cursor>> {
     }))
 }
 
-async fn store(intake: &Intake, cursor: &Cursor) -> Result<(), IntakeError> {
+/// Notes how far the walk has come, together with the events that it leaves behind waiting: no walk looks at them again.
+async fn leave(intake: &Intake, cursor: &Cursor, waiting: &[String]) -> Result<(), IntakeError> {
     let (newest, after) = match &cursor.walk {
         Some((newest, after)) => (Some(*newest), Some(after.as_str())),
         None => (None, None),
     };
-    let mut worker = intake.database.worker().connection().await?;
+    let mut tx = intake.database.worker().tx().await?;
+    let now = intake.clock.now();
+    for id in waiting {
+        enqueue(tx.conn(), recover_stripe_event::job(id, now)).await?;
+    }
     sqlx::query!(
         r#"
         insert into stripe_event_cursor (read_through, walk_newest, walk_after) values ($1, $2, $3)
@@ -239,8 +248,9 @@ async fn store(intake: &Intake, cursor: &Cursor) -> Result<(), IntakeError> {
         newest,
         after
     )
-    .execute(worker.conn())
+    .execute(tx.conn())
     .await
     .map_err(mainstay_db::Error::from)?;
+    tx.commit().await?;
     Ok(())
 }

@@ -5,6 +5,27 @@ use mainstay_proto::billing::v1::SubscriptionStatus;
 
 use crate::stage::{Stage, pro};
 
+const AGAIN: &str = "select count(*) from billing.job where kind = 'recover_stripe_event'";
+const CURSOR: &str =
+    "select count(*) from billing.stripe_event_cursor where walk_after is not null";
+
+/// Somebody else's payment, in the same Stripe account: of nobody yet.
+async fn strangers_payment(stage: &Stage) {
+    let made = [("name", "A stranger")];
+    let stranger = stage.at_stripe("/stripe/v1/customers", &made).await;
+    let customer = stranger["id"].as_str().expect("an id");
+    let payment = [
+        ("amount", "500"),
+        ("currency", "usd"),
+        ("customer", customer),
+        ("payment_method", "pm_card_visa"),
+        ("confirm", "true"),
+    ];
+    stage
+        .at_stripe("/stripe/v1/payment_intents", &payment)
+        .await;
+}
+
 /// As if the last look had been a day ago.
 async fn looked_a_day_ago(stage: &Stage) {
     let mut connection = stage.database.admin().await;
@@ -95,20 +116,7 @@ async fn what_cannot_have_its_effect_yet_is_named_and_a_new_installation_begins_
     let intake = stage.intake().await;
     let none = recover::walk(&intake).await.expect("walked");
     assert_eq!((none.looked_at, none.ended), (0, true));
-    // Somebody else's payment, in the same Stripe account.
-    let made = [("name", "A stranger")];
-    let stranger = stage.at_stripe("/stripe/v1/customers", &made).await;
-    let customer = stranger["id"].as_str().expect("an id");
-    let payment = [
-        ("amount", "500"),
-        ("currency", "usd"),
-        ("customer", customer),
-        ("payment_method", "pm_card_visa"),
-        ("confirm", "true"),
-    ];
-    stage
-        .at_stripe("/stripe/v1/payment_intents", &payment)
-        .await;
+    strangers_payment(&stage).await;
     looked_a_day_ago(&stage).await;
     let walked = recover::walk(&intake).await.expect("walked");
     assert_eq!(walked.waiting.len(), 1, "the payment: {walked:?}");
@@ -118,4 +126,69 @@ async fn what_cannot_have_its_effect_yet_is_named_and_a_new_installation_begins_
         handled.outcome,
         mainstay_billing::stripe_events::Outcome::Retry
     );
+}
+
+#[tokio::test]
+async fn what_waits_is_queued_with_the_step_that_passes_it_by_and_once() {
+    let stage = Stage::start().await;
+    // A page is of a hundred: the payment is on the first, as the newest, and the walk breaks off on the second.
+    stage
+        .at_stripe("/stripe/v1/customers", &[("name", "The first")])
+        .await;
+    let oldest = stage.stripe_events().await;
+    let unwell = oldest[0]["id"].as_str().expect("an id");
+    for _ in 0..100 {
+        stage
+            .at_stripe("/stripe/v1/customers", &[("name", "Another")])
+            .await;
+    }
+    strangers_payment(&stage).await;
+    looked_a_day_ago(&stage).await;
+    refuse(
+        &stage,
+        "stripe_event_inbox",
+        &format!("new.stripe_event_id = '{unwell}'"),
+    )
+    .await;
+    let intake = stage.intake().await;
+    recover::walk(&intake).await.expect_err("broken off");
+    let standing = (
+        stage.database.count(CURSOR).await,
+        stage.database.count(AGAIN).await,
+    );
+    assert_eq!(standing, (1, 1), "one page is done");
+    well_again(&stage, "stripe_event_inbox").await;
+    let rest = recover::walk(&intake).await.expect("walked");
+    assert!(rest.ended && rest.waiting.is_empty(), "{rest:?}");
+    assert_eq!(stage.database.count(AGAIN).await, 1);
+
+    // Found again within the overlap; what cannot be queued is not passed by.
+    stage.database.execute("delete from billing.job").await;
+    looked_a_day_ago(&stage).await;
+    refuse(&stage, "job", "new.kind = 'recover_stripe_event'").await;
+    recover::walk(&intake)
+        .await
+        .expect_err("it cannot be queued");
+    assert_eq!(stage.database.count(CURSOR).await, 0);
+    well_again(&stage, "job").await;
+    for _ in 0..2 {
+        let walked = recover::walk(&intake).await.expect("walked");
+        assert_eq!(walked.waiting.len(), 1, "{walked:?}");
+    }
+    assert_eq!(stage.database.count(AGAIN).await, 1);
+}
+
+/// The database will not have such a row.
+async fn refuse(stage: &Stage, table: &str, such: &str) {
+    let sql = format!(
+        "create function billing.refuse() returns trigger language plpgsql as
+           $$begin if {such} then raise 'not this one'; end if; return new; end$$;
+         create trigger refuse before insert on billing.{table} for each row execute function billing.refuse()"
+    );
+    stage.database.execute(&sql).await;
+}
+
+async fn well_again(stage: &Stage, table: &str) {
+    let sql = format!("drop trigger refuse on billing.{table}; drop function billing.refuse()");
+    stage.database.execute(&sql).await;
 }

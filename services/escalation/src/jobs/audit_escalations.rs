@@ -1,17 +1,12 @@
-//! Has the auditor look, again and again. One job for the whole schema, which puts itself off each time.
+//! Has the auditor look, again and again.
 //! Deliberately absent: looking ([`crate::escalation::audit`]).
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
-use mainstay_db::Worker;
-use mainstay_jobs::{Handler, Job, JobError, NewJob, enqueue};
+use mainstay_jobs::{Priority, Recurring};
 
 use crate::Escalating;
 use crate::escalation::audit;
-
-/// The job's kind.
-pub const KIND: &str = "audit_escalations";
 
 /// Runs the job.
 pub struct AuditEscalations {
@@ -19,20 +14,12 @@ pub struct AuditEscalations {
     pub(crate) every: Duration,
 }
 
-/// Sees to it that the job is queued; it is never done.
-///
-/// # Errors
-/// Whatever the database says.
-pub async fn ensure(worker: &Worker, now: DateTime<Utc>) -> mainstay_db::Result<()> {
-    let mut connection = worker.connection().await?;
-    let job = NewJob::new(KIND, &serde_json::json!({}), now).unique("all");
-    enqueue(connection.conn(), job).await?;
-    Ok(())
-}
-
 #[tonic::async_trait]
-impl Handler for AuditEscalations {
-    async fn run(&self, _: &Job) -> Result<(), JobError> {
+impl Recurring for AuditEscalations {
+    const KIND: &'static str = "audit_escalations";
+    const PRIORITY: Priority = Priority::Normal;
+
+    async fn turn(&self) -> Duration {
         match audit::run(&self.escalating).await {
             Ok(0) => {}
             Ok(found) => tracing::warn!(
@@ -44,6 +31,6 @@ impl Handler for AuditEscalations {
                 "escalations cannot be audited"
             ),
         }
-        Err(JobError::Snooze(self.every))
+        self.every
     }
 }

@@ -1,17 +1,13 @@
-//! Lets go of webhooks past their retention. One job for the whole schema, which puts itself off by an hour each time.
+//! Lets go of webhooks past their retention, every hour.
 //! Deliberately absent: the keys in `webhook_dedup`. They expire one by one, through the purge that every schema has.
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use mainstay_db::Worker;
-use mainstay_jobs::{Handler, Job, JobError, NewJob, Priority, enqueue};
+use mainstay_jobs::Recurring;
 use mainstay_types::WebhookEventId;
 
 use crate::webhook;
-
-/// The job's kind.
-pub const KIND: &str = "empty_old_weeks";
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(3600);
@@ -31,24 +27,13 @@ impl EmptyOldWeeks {
     }
 }
 
-/// Sees to it that the job is queued; it is never done.
-///
-/// # Errors
-/// Whatever the database says.
-pub async fn ensure(worker: &Worker, now: DateTime<Utc>) -> mainstay_db::Result<()> {
-    let mut connection = worker.connection().await?;
-    let job = NewJob::new(KIND, &serde_json::json!({}), now)
-        .unique("all")
-        .priority(Priority::Idle);
-    enqueue(connection.conn(), job).await?;
-    Ok(())
-}
-
 #[tonic::async_trait]
-impl Handler for EmptyOldWeeks {
-    async fn run(&self, _: &Job) -> Result<(), JobError> {
-        // A failure is over in an hour, and there are weeks of slack in the ring: never given up, never a dead letter.
-        let pause = match webhook::empty_old_weeks(&self.worker, WebhookEventId::generate()).await {
+impl Recurring for EmptyOldWeeks {
+    const KIND: &'static str = "empty_old_weeks";
+
+    async fn turn(&self) -> Duration {
+        // A failure is over in an hour, and there are weeks of slack in the ring.
+        match webhook::empty_old_weeks(&self.worker, WebhookEventId::generate()).await {
             Ok(emptied) if emptied.rows > 0 => SOON,
             Ok(emptied) => {
                 if emptied.weeks > 0 {
@@ -66,7 +51,6 @@ impl Handler for EmptyOldWeeks {
                 );
                 EVERY
             }
-        };
-        Err(JobError::Snooze(pause))
+        }
     }
 }

@@ -1,18 +1,13 @@
-//! Seals agencies' keys anew under the first master key, whenever that is another one than theirs. One job for the whole
-//! schema, which puts itself off each time.
+//! Seals agencies' keys anew under the first master key, whenever that is another one than theirs.
 //! Deliberately absent: credentials. They stay as they are, since the key that opens them does.
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use mainstay_db::Worker;
-use mainstay_jobs::{Handler, Job, JobError, NewJob, Priority, enqueue};
+use mainstay_jobs::Recurring;
 use mainstay_runtime::Clock;
 
 use crate::vault::Vault;
-
-/// The job's kind.
-pub const KIND: &str = "rewrap_data_keys";
 
 /// How often it is looked.
 const EVERY: Duration = Duration::from_secs(60);
@@ -36,22 +31,11 @@ impl RewrapDataKeys {
     }
 }
 
-/// Sees to it that the job is queued; it is never done.
-///
-/// # Errors
-/// Whatever the database says.
-pub async fn ensure(worker: &Worker, now: DateTime<Utc>) -> mainstay_db::Result<()> {
-    let mut connection = worker.connection().await?;
-    let job = NewJob::new(KIND, &serde_json::json!({}), now)
-        .unique("all")
-        .priority(Priority::Idle);
-    enqueue(connection.conn(), job).await?;
-    Ok(())
-}
-
 #[tonic::async_trait]
-impl Handler for RewrapDataKeys {
-    async fn run(&self, _: &Job) -> Result<(), JobError> {
+impl Recurring for RewrapDataKeys {
+    const KIND: &'static str = "rewrap_data_keys";
+
+    async fn turn(&self) -> Duration {
         match self.vault.rewrap(&self.worker, self.clock.now()).await {
             Ok(0) => {}
             Ok(agencies) => tracing::info!(
@@ -64,6 +48,6 @@ impl Handler for RewrapDataKeys {
                 "agencies' keys cannot be sealed anew"
             ),
         }
-        Err(JobError::Snooze(EVERY))
+        EVERY
     }
 }

@@ -33,9 +33,9 @@ pub fn own_groups(service: ServiceName) -> Vec<&'static Group> {
     match service {
         ServiceName::Identity => vec![&mainstay_identity::config::GROUP],
         ServiceName::Billing => mainstay_billing::GROUPS.to_vec(),
-        ServiceName::Messaging => vec![&mainstay_messaging::config::GROUP],
+        ServiceName::Messaging => mainstay_messaging::config::GROUPS.to_vec(),
         ServiceName::Escalation => vec![&mainstay_escalation::config::GROUP],
-        ServiceName::Integrations => vec![&mainstay_integrations::config::GROUP],
+        ServiceName::Integrations => mainstay_integrations::config::GROUPS.to_vec(),
         ServiceName::Gateway => vec![&mainstay_gateway::config::GROUP],
     }
 }

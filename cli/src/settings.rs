@@ -2,6 +2,8 @@
 //! `serve sandbox` need; and the catalogue of every setting there is.
 //! Deliberately absent: settings of one service. Those stand in that service's `config.rs`.
 
+use std::collections::HashSet;
+
 use mainstay_runtime::config::{Config, Group, Kind, Setting, Sources, common};
 use mainstay_types::ServiceName;
 
@@ -141,6 +143,9 @@ pub fn catalogue() -> Vec<&'static Group> {
         }
     }
     groups.extend([&UP, &SANDBOX, &BOOTSTRAP]);
+    // Some are read by several roles.
+    let mut seen = HashSet::new();
+    groups.retain(|group| seen.insert(group.name));
     groups
 }
 

@@ -13,6 +13,7 @@ mod health;
 mod inbox;
 mod journeys;
 mod kills;
+mod lost_webhooks;
 mod messages;
 mod offboarding;
 mod provider_webhooks;

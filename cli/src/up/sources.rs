@@ -10,7 +10,7 @@ use mainstay_db::bootstrap::ServiceCredentials;
 use mainstay_escalation::config as escalation;
 use mainstay_integrations::config::{MASTER_KEYS, STRIPE_WEBHOOK_SECRETS};
 use mainstay_messaging::config as messaging;
-use mainstay_providers::stripe;
+use mainstay_providers::{stripe, twilio};
 use mainstay_rpc::ServiceKey;
 use mainstay_rpc::config::{TRUSTED_KEYS, role, url};
 use mainstay_runtime::config::{Setting, Sources, common};
@@ -54,7 +54,7 @@ impl Supplied {
     /// The simulated carriers of messages, whose accounts are integrations' to know, and the simulated model.
     pub fn simulated_carriers(mut self, sandbox_url: &str, model_key: &str) -> Self {
         self.0.extend([
-            (&messaging::TWILIO_API_BASE, format!("{sandbox_url}/twilio")),
+            (&twilio::API_BASE, format!("{sandbox_url}/twilio")),
             (&messaging::RESEND_API_BASE, format!("{sandbox_url}/resend")),
             (
                 &messaging::SENDGRID_API_BASE,

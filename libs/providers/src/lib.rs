@@ -8,6 +8,7 @@ mod breaker;
 mod budget;
 mod http_stack;
 pub mod stripe;
+pub mod twilio;
 
 pub use breaker::State as BreakerState;
 pub use http_stack::{

@@ -3,6 +3,9 @@
 //! Deliberately absent: a default or a placeholder for any of them. Without its secret a provider's webhooks could be
 //! anybody's, so their absence stops the start in every environment.
 
+use std::time::Duration;
+
+use mainstay_providers::twilio;
 use mainstay_runtime::config::{Config, Environment, Group, Kind, Setting};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -52,6 +55,20 @@ pub const INBOX_CONNECTIONS: Setting = Setting::new(
 )
 .default("4");
 
+/// When it is looked for webhooks that never came.
+pub const RECOVER_AFTER: Setting = Setting::new(
+    "MAINSTAY_INTEGRATIONS_RECOVER_AFTER_SECONDS",
+    "how often Twilio is asked who wrote and rang, and how long their webhooks may be on their way before they are taken for lost",
+    Kind::Seconds {
+        min: 1,
+        max: 86_400,
+    },
+)
+.default("300");
+
+/// The settings of integrations.
+pub static GROUPS: &[&Group] = &[&GROUP, &twilio::GROUP];
+
 /// These settings.
 pub static GROUP: Group = Group {
     name: "integrations",
@@ -61,6 +78,7 @@ pub static GROUP: Group = Group {
         MASTER_KEYS,
         TWILIO_AUTH_TOKENS,
         INBOX_CONNECTIONS,
+        RECOVER_AFTER,
     ],
 };
 
@@ -73,6 +91,10 @@ pub struct Settings {
     pub master_keys: MasterKeys,
     /// How many connections storing webhooks has for itself.
     pub inbox_connections: u32,
+    /// Where Twilio answers.
+    pub twilio: String,
+    /// How often Twilio is asked who wrote, and how long a webhook may be on its way.
+    pub recover_after: Duration,
     /// Whether an account may name an address without encryption.
     pub plain_http_allowed: bool,
 }
@@ -87,7 +109,7 @@ pub struct VerificationSecrets {
 }
 
 impl Settings {
-    /// Reads them from a configuration that selected [`GROUP`].
+    /// Reads them from a configuration that selected [`GROUPS`].
     ///
     /// # Panics
     /// When it did not: a mistake of the program.
@@ -103,6 +125,8 @@ impl Settings {
             master_keys: MasterKeys::parse(keys.expose_secret())
                 .unwrap_or_else(|reason| panic!("{} {reason}", MASTER_KEYS.name)),
             inbox_connections: config.get(&INBOX_CONNECTIONS),
+            twilio: config.get(&twilio::API_BASE),
+            recover_after: config.get(&RECOVER_AFTER),
             plain_http_allowed: config.environment() != Environment::Production,
         }
     }

@@ -3,6 +3,7 @@
 
 pub mod deliver_webhook;
 pub mod empty_old_weeks;
+pub mod recover_webhooks;
 pub mod release_senders;
 pub mod replay_webhooks;
 pub mod rewrap_data_keys;

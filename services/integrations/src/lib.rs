@@ -4,7 +4,7 @@
 //! Reading order: [`config`] (what webhooks are signed with) → [`vault`] (how secrets are kept) → [`provider_account`] and
 //! [`sender`] (with what messages leave, and from whom) → [`form_endpoint`] (where forms are sent to) → [`webhook`] (stored
 //! once, shown, and the decisions) → [`delivery`] (handed on, from the inbox itself) → [`provider_event`] (what is messaging's
-//! to know) → [`replay`] (handed on again because a person asks) → [`jobs`] (the rest of what happens in the background) →
+//! to know) → [`recovery`] (what never came) → [`replay`] (handed on again because a person asks) → [`jobs`] (the rest of what happens in the background) →
 //! [`dead_letter`] (what any service gave up).
 
 pub mod config;
@@ -14,6 +14,7 @@ pub mod form_endpoint;
 pub mod jobs;
 pub mod provider_account;
 pub mod provider_event;
+pub mod recovery;
 pub mod replay;
 pub mod sender;
 pub mod vault;
@@ -36,7 +37,7 @@ use mainstay_rpc::{ClientDirectory, RemoteDirectory, ServiceRuntime};
 use mainstay_runtime::Clock;
 use tonic::service::Routes;
 
-pub use config::{GROUP, Settings};
+pub use config::{GROUPS, Settings};
 
 use vault::{Vault, VaultError};
 
@@ -57,6 +58,9 @@ pub enum ServeError {
     /// What is sealed could not be opened with these master keys.
     #[error("integrations cannot open what it keeps: {0}")]
     Vault(#[from] VaultError),
+    /// The HTTP client cannot be made.
+    #[error(transparent)]
+    Stack(#[from] mainstay_providers::StackError),
     /// The transport or the descriptors.
     #[error(transparent)]
     Rpc(#[from] mainstay_rpc::ServeError),
@@ -94,11 +98,22 @@ pub async fn serve(
     );
     let wake = machinery.works_queue(delivery::Inbox, delivery::KIND, deliver);
     let jobs = machinery.wake();
+    let recovery = recovery::Recovery::new(
+        integrations.clone(),
+        &settings.twilio,
+        settings.recover_after,
+        wake.clone(),
+    )?;
+    runtime.health.probe(recovery.stack().clone());
     let machinery = machinery
         .works(
             jobs::deliver_webhook::KIND,
             jobs::deliver_webhook::DeliverWebhook::new(worker.clone(), clock.clone(), wake.clone()),
         )
+        .recurs(jobs::recover_webhooks::RecoverWebhooks {
+            recovery,
+            after: settings.recover_after,
+        })
         .recurs(jobs::empty_old_weeks::EmptyOldWeeks::new(worker.clone()))
         .works(
             jobs::release_senders::KIND,

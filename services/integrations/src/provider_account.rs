@@ -15,6 +15,7 @@ use mainstay_jobs::record::{self, By, Change};
 use mainstay_proto::integrations::v1 as proto;
 use mainstay_rpc::Context;
 use mainstay_types::{AgencyId, AgencyScope, ProviderAccountId, Visible};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
@@ -341,6 +342,48 @@ pub async fn verifying(
         secrets,
         call_forwards,
     })
+}
+
+/// What Twilio is called with for an account.
+pub struct Calling {
+    /// Twilio's id of it.
+    pub account_sid: String,
+    auth_token: SecretString,
+    /// Stands in the addresses that its webhooks come to.
+    pub endpoint_token: String,
+}
+
+impl Calling {
+    /// Signs requests.
+    pub fn auth_token(&self) -> &str {
+        self.auth_token.expose_secret()
+    }
+}
+
+/// What Twilio is called with for this account; none for one of another provider, or that is gone.
+///
+/// # Errors
+/// [`Error::Vault`].
+pub async fn calling_twilio(
+    integrations: &Integrations,
+    agency: AgencyId,
+    account: ProviderAccountId,
+) -> Result<Option<Calling>, Error> {
+    let mut tx = integrations.database.agency(&whole(agency)).await?;
+    let found = sql::find_sealed(tx.conn(), agency, account, Provider::Twilio).await?;
+    let Some((revision, sealed, endpoint_token)) = found else {
+        return Ok(None);
+    };
+    let key = integrations.vault.key(tx.conn(), agency).await?;
+    drop(tx);
+    let about = credentials::about(agency, account, revision);
+    let mut opened = Credentials::opened(&key.open(&sealed, &about)?)?.exposed();
+    let mut take = |name: &str| opened.remove(name).unwrap_or_default();
+    Ok(Some(Calling {
+        account_sid: take("account_sid"),
+        auth_token: take("auth_token").into(),
+        endpoint_token: endpoint_token.unwrap_or_default(),
+    }))
 }
 
 /// The agency of an account, also of one that is gone.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use mainstay_providers::StackError;
+use mainstay_providers::{StackError, twilio};
 use mainstay_runtime::config::{Config, Group, Kind, Setting, common};
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -20,15 +20,6 @@ pub const PERMIT_KEY: Setting = Setting::new(
     Kind::HexKey { bytes: 32 },
 )
 .secret();
-
-/// Where Twilio answers.
-pub const TWILIO_API_BASE: Setting = Setting::new(
-    "TWILIO_API_BASE",
-    "where Twilio's API answers; `/2010-04-01` is added",
-    Kind::HttpUrl,
-)
-.default("https://api.twilio.com")
-.real_provider_in_production();
 
 /// Where Resend answers.
 pub const RESEND_API_BASE: Setting = Setting::new(
@@ -164,13 +155,15 @@ const BURST: Setting = Setting::new(
 )
 .default("8");
 
+/// The settings of messaging.
+pub static GROUPS: &[&Group] = &[&GROUP, &twilio::GROUP];
+
 /// These settings.
 pub static GROUP: Group = Group {
     name: "messaging",
     about: "What messages leave with, and where to.",
     settings: &[
         PERMIT_KEY,
-        TWILIO_API_BASE,
         RESEND_API_BASE,
         SENDGRID_API_BASE,
         PATIENCE,
@@ -209,7 +202,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads them from a configuration that selected [`GROUP`].
+    /// Reads them from a configuration that selected [`GROUPS`].
     ///
     /// # Errors
     /// When the HTTP clients cannot be made.
@@ -230,7 +223,7 @@ impl Settings {
             ..Pace::default()
         };
         let bases = Bases {
-            twilio: config.get(&TWILIO_API_BASE),
+            twilio: config.get(&twilio::API_BASE),
             resend: config.get(&RESEND_API_BASE),
             sendgrid: config.get(&SENDGRID_API_BASE),
             public: config.get(&common::BASE_URL),

@@ -13,6 +13,7 @@
 use serde_json::{Value, json};
 
 use super::callback::{self, Fields};
+use super::dates::Dates;
 use super::errors::{error, invalid};
 use super::magic::{self, Ring};
 use super::params::Params;
@@ -147,11 +148,13 @@ fn create(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Reply, Reply> {
 fn list(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Reply, Reply> {
     let params = Params::query(call.request)?;
     let (to, from, status) = (params.get("To"), params.get("From"), params.get("Status"));
+    let on = Dates::read(&params, "StartTime")?;
     let by = to.and_then(|to| By::field("to", to));
     page::list(tx, call, (CALL, "calls"), by.as_ref(), |call| {
         to.is_none_or(|to| call["to"] == to)
             && from.is_none_or(|from| call["from"] == from)
             && status.is_none_or(|status| call["status"] == status)
+            && on.have(call["_created"].as_i64())
     })
 }
 

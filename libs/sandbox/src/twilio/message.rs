@@ -11,9 +11,9 @@
 //!
 //! Deliberately absent: an idempotency key. Twilio has none, and that is what its callers must live with.
 
-use chrono::NaiveDate;
 use serde_json::{Value, json};
 
+use super::dates::Dates;
 use super::errors::{error, invalid};
 use super::magic::{self, Fate};
 use super::params::Params;
@@ -309,51 +309,13 @@ pub(super) fn reply(tx: &mut Tx<'_>, number: &Value, person: &str, reply: &twiml
 fn list(tx: &mut Tx<'_>, call: &Call<'_>) -> Result<Reply, Reply> {
     let params = Params::query(call.request)?;
     let (to, from) = (params.get("To"), params.get("From"));
-    let moment = |name: &str| params.get(name).map(Moment::read).transpose();
-    let on = moment("DateSent")?;
-    let (since, until) = (moment("DateSent>")?, moment("DateSent<")?);
+    let on = Dates::read(&params, "DateSent")?;
     let by = to.and_then(|to| By::field("to", to));
     page::list(tx, call, (MESSAGE, "messages"), by.as_ref(), |message| {
-        let sent = message["_sent"].as_i64();
-        let dated = |wanted: &dyn Fn(i64) -> bool| sent.is_some_and(wanted);
         to.is_none_or(|to| message["to"] == to)
             && from.is_none_or(|from| message["from"] == from)
-            && on
-                .as_ref()
-                .is_none_or(|on| dated(&|sent| (on.first..=on.last).contains(&sent)))
-            && since
-                .as_ref()
-                .is_none_or(|since| dated(&|sent| sent >= since.first))
-            && until
-                .as_ref()
-                .is_none_or(|until| dated(&|sent| sent <= until.first))
+            && on.have(message["_sent"].as_i64())
     })
-}
-
-/// A day (by its first and last second), or one second of it.
-struct Moment {
-    first: i64,
-    last: i64,
-}
-
-impl Moment {
-    /// `2026-11-21`, or `2026-11-21T08:00:00Z`.
-    fn read(text: &str) -> Result<Moment, Reply> {
-        if let Ok(day) = text.parse::<NaiveDate>() {
-            let first = day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp();
-            return Ok(Moment {
-                first,
-                last: first + 86_399,
-            });
-        }
-        match chrono::DateTime::parse_from_rfc3339(text) {
-            Ok(second) => Ok(Moment {
-                first: second.timestamp(),
-                last: second.timestamp(),
-            }),
-            Err(_) => Err(invalid(format!("Invalid date: {text}"))),
-        }
-    }
 }
 
 /// How many text messages a body is: 160 letters of GSM 03.38 or 70 others in one, 153 or 67 in each of several.

@@ -11,6 +11,7 @@
 mod call;
 mod callback;
 mod control;
+mod dates;
 mod errors;
 mod magic;
 mod message;

@@ -352,6 +352,27 @@ pub(super) async fn agency_of(
     Ok(agency)
 }
 
+/// The credentials in force of an account of this provider that is not gone, with its token.
+pub(super) async fn find_sealed(
+    conn: &mut PgConnection,
+    agency: AgencyId,
+    account: ProviderAccountId,
+    provider: Provider,
+) -> Result<Option<(i64, Vec<u8>, Option<String>)>> {
+    let row = sqlx::query!(
+        "select a.credentials_revision, c.sealed, a.endpoint_token from provider_account a
+         join provider_credential c
+           on c.agency_id = a.agency_id and c.account_id = a.id and c.revision = a.credentials_revision
+         where a.agency_id = $1 and a.id = $2 and a.provider = $3 and a.state <> 'deleted'",
+        agency.uuid(),
+        account.uuid(),
+        provider.as_str(),
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.map(|row| (row.credentials_revision, row.sealed, row.endpoint_token)))
+}
+
 /// The credentials of an account of this provider that verify webhooks now, those in force first.
 pub(super) async fn list_valid(
     conn: &mut PgConnection,

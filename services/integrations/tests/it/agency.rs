@@ -114,14 +114,40 @@ impl ClientDirectoryService for EveryClient {
     }
 }
 
+/// Nobody is there whom it could read from.
+fn settings(master_keys: &str) -> Settings {
+    Settings {
+        verification: VerificationSecrets::default(),
+        master_keys: MasterKeys::parse(master_keys).expect("master keys"),
+        inbox_connections: 4,
+        twilio: "http://127.0.0.1:9".to_owned(),
+        recover_after: Duration::from_secs(86_400),
+        plain_http_allowed: true,
+    }
+}
+
 impl World {
     /// Integrations on a database of its own.
     pub async fn new() -> Self {
         Self::on(TestDatabase::new().await, MASTER_KEY).await
     }
 
+    /// The same, reading what this Twilio has, again and again.
+    pub async fn reading(twilio: &str) -> Self {
+        let settings = Settings {
+            twilio: twilio.to_owned(),
+            recover_after: Duration::from_secs(1),
+            ..settings(MASTER_KEY)
+        };
+        Self::with(TestDatabase::new().await, settings).await
+    }
+
     /// Integrations on this database, with these master keys.
     pub async fn on(postgres: TestDatabase, master_keys: &str) -> Self {
+        Self::with(postgres, settings(master_keys)).await
+    }
+
+    async fn with(postgres: TestDatabase, settings: Settings) -> Self {
         let clock = Clock::system(0);
         let roles = [
             ServiceName::Identity,
@@ -143,12 +169,6 @@ impl World {
         };
         let routes = Routes::new(ProviderEventServiceServer::new(messaging));
         tokio::spawn(mainstay_rpc::serve(played, directory, routes));
-        let settings = Settings {
-            verification: VerificationSecrets::default(),
-            master_keys: MasterKeys::parse(master_keys).expect("master keys"),
-            inbox_connections: 4,
-            plain_http_allowed: true,
-        };
         let own = stage.runtime(ServiceName::Integrations, &clock);
         let database = postgres.database("integrations").await;
         let serving = tokio::spawn(mainstay_integrations::serve(settings, database, own));

@@ -11,6 +11,7 @@ mod health;
 mod inbox;
 mod intake;
 mod provider_events;
+mod recovery;
 mod replays;
 mod retention;
 mod senders;

@@ -190,6 +190,8 @@ impl Stage {
             },
             master_keys: MasterKeys::parse(MASTER_KEY).expect("a master key"),
             inbox_connections: 4,
+            twilio: "http://127.0.0.1:9".to_owned(),
+            recover_after: Duration::from_secs(86_400),
             plain_http_allowed: true,
         };
         let serving = mainstay_integrations::serve(

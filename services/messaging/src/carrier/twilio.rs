@@ -5,10 +5,9 @@
 
 use std::time::Instant;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use chrono::{DateTime, TimeDelta, Utc};
 use http::{Method, StatusCode, header};
+use mainstay_providers::twilio::authorization;
 use mainstay_providers::{Answer, Call, Repeat};
 use serde::Deserialize;
 
@@ -210,13 +209,11 @@ fn messages(account: &Account) -> String {
 }
 
 fn authorise(call: &mut Call, account: &Account) {
-    let pair = format!(
-        "{}:{}",
+    let value = authorization(
         account.credential("account_sid"),
-        account.credential("auth_token")
+        account.credential("auth_token"),
     );
-    let basic = format!("Basic {}", BASE64_STANDARD.encode(pair));
-    super::with_header(call, header::AUTHORIZATION, &basic, true);
+    call.headers.insert(header::AUTHORIZATION, value);
 }
 
 fn form(fields: &[(&str, &str)]) -> String {

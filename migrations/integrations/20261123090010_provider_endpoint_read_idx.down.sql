@@ -1,0 +1,1 @@
+drop index provider_endpoint_read_idx;

@@ -68,7 +68,8 @@ impl Shared {
             Ok(Err(_panic)) => Err(JobError::retry("the handler panicked")),
             Err(_) => Err(JobError::retry("the handler ran longer than its deadline")),
         };
-        if outcome.is_err() {
+        // To be put off is no failure: what recurs ends each turn so.
+        if matches!(&outcome, Err(error) if !matches!(error, JobError::Snooze(_))) {
             tracing::Span::current().record("otel.status_code", "ERROR");
         }
         if let Err(error) = self.write(job, outcome).await {

@@ -80,15 +80,14 @@ pub async fn walk(intake: &Intake) -> Result<Walked, IntakeError> {
                 listed.push((event, body));
             }
         }
-        let before = walked.waiting.len();
-        take(intake, &listed, &mut walked).await?;
-        let waiting = walked.waiting.get(before..).unwrap_or_default();
+        let waiting = take(intake, &listed, &mut walked).await?;
         let newest = cursor.walk.as_ref().map(|(newest, _)| *newest);
         let newest = newest.or(listed.first().map(|(event, _)| event.created));
         match (newest, listed.last(), page.has_more) {
             (Some(newest), Some((last, _)), true) => {
                 cursor.walk = Some((newest, last.id.clone()));
-                leave(intake, &cursor, waiting).await?;
+                leave(intake, &cursor, &waiting).await?;
+                walked.waiting.extend(waiting);
             }
             (newest, _, _) => {
                 let through = newest.unwrap_or(cursor.read_through);
@@ -96,7 +95,8 @@ pub async fn walk(intake: &Intake) -> Result<Walked, IntakeError> {
                     read_through: through.max(cursor.read_through),
                     walk: None,
                 };
-                leave(intake, &cursor, waiting).await?;
+                leave(intake, &cursor, &waiting).await?;
+                walked.waiting.extend(waiting);
                 walked.ended = true;
                 return Ok(walked);
             }
@@ -109,12 +109,14 @@ fn is_bad_request(failure: &StripeFailure) -> bool {
     matches!(failure, StripeFailure::Refused { status: 400, .. })
 }
 
-/// Gives the unseen of a page their effect, oldest first: most then find what they are about.
+/// Gives the unseen of a page their effect, oldest first: most then find what they are about. Gives those that cannot have it
+/// yet.
 async fn take(
     intake: &Intake,
     listed: &[(Listed, &Value)],
     walked: &mut Walked,
-) -> Result<(), IntakeError> {
+) -> Result<Vec<String>, IntakeError> {
+    let mut waiting = Vec::new();
     let ids: Vec<String> = listed.iter().map(|(event, _)| event.id.clone()).collect();
     let mut worker = intake.database.worker().connection().await?;
     let seen = sql::seen_of(worker.conn(), &ids).await?;
@@ -125,12 +127,12 @@ async fn take(
             continue;
         }
         match recover(intake, event, body).await? {
-            Some(Outcome::Retry) | None => walked.waiting.push(event.id.clone()),
+            Some(Outcome::Retry) | None => waiting.push(event.id.clone()),
             Some(Outcome::Applied | Outcome::Ignored) => walked.recovered += 1,
             Some(Outcome::Duplicate) => {}
         }
     }
-    Ok(())
+    Ok(waiting)
 }
 
 /// One event's effect. A failure of Stripe about one object is that event's, to be tried again with it alone; a failure of

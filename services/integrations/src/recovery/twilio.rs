@@ -161,11 +161,17 @@ impl Twilio {
         let mut found = Vec::new();
         loop {
             let page = self.page(account, resource, path.clone()).await?;
-            found.extend(
-                page.items
-                    .iter()
-                    .filter_map(|item| T::deserialize(item).ok()),
-            );
+            for item in &page.items {
+                match T::deserialize(item) {
+                    Ok(item) => found.push(item),
+                    Err(error) => tracing::warn!(
+                        resource,
+                        sid = item["sid"].as_str(),
+                        error = &error as &dyn std::error::Error,
+                        "Twilio lists something that cannot be read"
+                    ),
+                }
+            }
             let ends = found.last().is_some_and(|last| !wanted(last));
             match page.next_page_uri.filter(|next| !next.is_empty()) {
                 Some(next) if next == path => return Err(Unread::Endless),

@@ -48,7 +48,10 @@ impl Shared {
         );
         if let Ok(mut running) = shared.running.lock() {
             let abort = task.abort_handle();
-            running.insert(id, Running { fence, abort });
+            // Its lease ran out here, and it was claimed here again before a heartbeat saw that.
+            if let Some(lost) = running.insert(id, Running { fence, abort }) {
+                lost.abort.abort();
+            }
         }
         let _ = registered.send(());
     }

@@ -249,6 +249,28 @@ async fn a_runner_whose_lease_was_taken_stops_working() {
 }
 
 #[tokio::test]
+async fn a_runner_that_claims_a_job_again_stops_what_it_had_begun() {
+    let bench = Bench::new().await;
+    bench.enqueue_new("work").await;
+    let (started, mut starts) = mpsc::unbounded_channel();
+    // Its heartbeat comes too late to see that the lease is gone.
+    let runner = bench.runner(Bench::settings());
+    let working = Working::start(runner.register("work", Hanging(started)));
+    let first = starts.recv().await.unwrap();
+    bench.expire_leases().await;
+    let settings = RunnerSettings {
+        lease: Duration::from_millis(300),
+        ..Bench::settings()
+    };
+    let rescuer = Working::start(bench.runner(settings));
+    let again = starts.recv().await.unwrap();
+    rescuer.stop().await;
+    assert!(first.0.await.is_err(), "the first is dropped");
+    working.kill().await;
+    drop(again);
+}
+
+#[tokio::test]
 async fn a_failing_job_is_tried_again_later_and_buried_after_its_last_attempt() {
     let bench = Bench::new().await;
     let id = match bench

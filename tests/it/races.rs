@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::ensure;
 use futures_util::future::try_join_all;
-use mainstay_tests::{Platform, world};
+use mainstay_tests::{Platform, rest::Patient, world};
 use serde_json::json;
 
 const WIDE: usize = 50;
@@ -25,8 +25,16 @@ async fn fifty_identical_posts_make_one_subscription() -> anyhow::Result<()> {
         .await?
         .expect(201)?;
     let path = format!("/v1/clients/{}/subscriptions", world::text(&keyed, "id")?);
-    let answers =
-        try_join_all((0..WIDE).map(|_| owner.post_once(&path, &body, "one-click"))).await?;
+    // Whoever is told to wait, or that nobody has time, says the same again.
+    let clicks = Patient::new(platform.owner()?);
+    let click = async |_| {
+        world::until("a final answer", async || {
+            let answer = clicks.ask(&path, &body, "one-click").await?;
+            Ok((answer.status != 202).then_some(answer))
+        })
+        .await
+    };
+    let answers = try_join_all((0..WIDE).map(click)).await?;
     let distinct: BTreeSet<String> = answers
         .iter()
         .map(|a| format!("{} {}", a.status, a.body))
@@ -45,7 +53,7 @@ async fn fifty_identical_posts_make_one_subscription() -> anyhow::Result<()> {
         "{other:?}"
     );
 
-    // Without a key: one subscription, forty-nine clear refusals.
+    // Without a key: one subscription, forty-nine clear refusals; but for those that nobody had time for.
     let bare = owner
         .post("/v1/clients", &world::client("bare"))
         .await?
@@ -60,9 +68,13 @@ async fn fifty_identical_posts_make_one_subscription() -> anyhow::Result<()> {
         .iter()
         .filter(|a| (a.status, a.code()) == (409, "subscription_exists"))
         .count();
+    let turned_away = answers
+        .iter()
+        .filter(|a| matches!(a.status, 503 | 504))
+        .count();
     ensure!(
-        (made, refused) == (1, WIDE - 1),
-        "{made} made, {refused} refused: {answers:#?}"
+        made <= 1 && made + refused + turned_away == WIDE && refused > 0,
+        "{made} made, {refused} refused, {turned_away} turned away: {answers:#?}"
     );
 
     // Stripe saw two customers, two subscriptions, two charges.

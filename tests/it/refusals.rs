@@ -3,10 +3,10 @@
 use std::{
     path::Path,
     process::{Output, Stdio},
-    time::Duration,
 };
 
 use anyhow::{Context as _, ensure};
+use mainstay_testkit::PATIENCE;
 use mainstay_tests::{
     Platform,
     platform::{binary, scratch, stop},
@@ -16,9 +16,6 @@ use tokio::{
     net::{TcpListener, TcpStream},
     process::{Child, ChildStderr, Command},
 };
-
-/// How long a role may take to say what it does.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 const CONTEXTS: [&str; 5] = [
     "identity",

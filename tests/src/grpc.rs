@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use mainstay_rpc::{Channels, ErrorReason, MethodInfo, Problem, Schema, ServiceKey, ServiceName};
+use mainstay_testkit::PATIENCE;
 use mainstay_transcode::RequestParts;
 use prost::Message as _;
 use prost_reflect::DynamicMessage;
@@ -39,7 +40,7 @@ fn signed(platform: &Platform, key: ServiceKey) -> anyhow::Result<Channels> {
             ))
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
-    Ok(Channels::new(Arc::new(key), addresses)?)
+    Ok(Channels::new(Arc::new(key), addresses)?.patient(PATIENCE))
 }
 
 /// Exchanges an API key for the token that services take, as the gateway does.

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail, ensure};
 use mainstay_db::local::{LocalOptions, LocalPostgres};
+use mainstay_testkit::PATIENCE;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tokio::{
@@ -17,9 +18,6 @@ use tokio::{
 };
 
 use crate::Rest;
-
-/// How long a start may take on a busy machine before the test gives up.
-const START_LIMIT: Duration = Duration::from_secs(120);
 
 /// How a platform is started.
 #[derive(Debug, Clone, Default)]
@@ -324,7 +322,7 @@ pub async fn stop(child: &mut Child) -> anyhow::Result<std::process::ExitStatus>
         .status()
         .await?;
     ensure!(asked.success(), "the process could not be asked to stop");
-    let status = tokio::time::timeout(Duration::from_secs(60), child.wait()).await;
+    let status = tokio::time::timeout(PATIENCE, child.wait()).await;
     Ok(status.context("it did not stop within a minute")??)
 }
 
@@ -412,7 +410,7 @@ async fn launch(data_dir: &Path, starting: &Starting) -> anyhow::Result<(Child, 
             said.join("\n")
         )
     };
-    tokio::time::timeout(START_LIMIT, ready)
+    tokio::time::timeout(PATIENCE, ready)
         .await
         .context("`mainstay up` was not ready in time")??;
     let started_in = began.elapsed();

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use mainstay_testkit::PATIENCE;
 use serde_json::Value;
 use tokio::sync::Mutex;
 
@@ -36,7 +37,7 @@ pub fn http() -> anyhow::Result<reqwest::Client> {
     });
     reqwest::Client::builder()
         .no_proxy()
-        .timeout(Duration::from_secs(60))
+        .timeout(PATIENCE)
         .build()
         .context("an HTTP client")
 }
@@ -130,7 +131,7 @@ impl Patient {
 
     /// Asks until there is an answer that says what was done.
     pub async fn ask(&self, path: &str, body: &Value, key: &str) -> anyhow::Result<Answer> {
-        let until = Instant::now() + Duration::from_secs(300);
+        let until = Instant::now() + PATIENCE;
         let mut pace = tokio::time::interval(Duration::from_millis(300));
         loop {
             pace.tick().await;

@@ -3,13 +3,14 @@
 //! Deliberately absent: a client without the coupon. Each of Stripe's payments here must show the discount.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use futures_util::future::try_join_all;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::{Answer, Platform, Rest, world};
+use crate::rest::Patient;
+use crate::{Platform, Rest, world};
 
 /// Off the price of [`world::plan`].
 const PERCENT_OFF: i64 = 20;
@@ -53,19 +54,18 @@ pub async fn run(platform: &Platform, rush: Rush) -> anyhow::Result<Outcome> {
         "billing.coupon_redemption where coupon_id = '{}'",
         coupon_id.uuid()
     );
-    let clients = try_join_all((0..rush.clients).map(|number| {
-        let owner = owner.clone();
-        async move {
-            let body = world::client(&format!("rush{number}"));
-            let path = "/v1/clients";
-            let client = patiently(&owner, path, &body, &format!("rush-{number}")).await?;
-            world::text(&client.expect(201)?, "id")
-        }
-    }))
-    .await?;
+    let patient = Patient::new(owner.clone());
+    let make = async |number| {
+        let body = world::client(&format!("rush{number}"));
+        let key = format!("rush-{number}");
+        let client = patient.ask("/v1/clients", &body, &key).await?;
+        world::text(&client.expect(201)?, "id")
+    };
+    let clients = try_join_all((0..rush.clients).map(make)).await?;
 
     let stage = Stage {
         owner,
+        patient,
         plan_id,
         taken: AtomicU64::new(0),
         places: rush.places,
@@ -87,7 +87,10 @@ pub async fn run(platform: &Platform, rush: Rush) -> anyhow::Result<Outcome> {
         );
         let held = format!("select count(*) from {rows} and state <> 'released'");
         let mut looks = 0;
+        // Without a pause whoever watches is what the machine is busy with.
+        let mut pace = tokio::time::interval(Duration::from_millis(100));
         while !over.load(Ordering::Relaxed) {
+            pace.tick().await;
             ensure!(
                 platform.count(&counter).await? == 0,
                 "the counter differs from the rows"
@@ -125,6 +128,8 @@ pub async fn run(platform: &Platform, rush: Rush) -> anyhow::Result<Outcome> {
 
 struct Stage {
     owner: Rest,
+    /// Whoever is busy says so, and is asked again under the same key.
+    patient: Patient,
     plan_id: String,
     taken: AtomicU64,
     places: u64,
@@ -140,12 +145,12 @@ impl Stage {
             0 => "pm_card_chargeDeclined",
             _ => "pm_card_visa",
         };
-        let mut pace = tokio::time::interval(Duration::from_millis(250));
+        let mut pace = tokio::time::interval(Duration::from_millis(500));
         for attempt in 0.. {
             pace.tick().await;
             let order = json!({"plan_id": self.plan_id, "currency": "usd", "interval": "month", "payment_method_id": card, "coupon_code": "RUSH"});
             let key = format!("rush-{client}-{attempt}");
-            let answer = patiently(&self.owner, &path, &order, &key).await?;
+            let answer = self.patient.ask(&path, &order, &key).await?;
             match (answer.status, answer.code()) {
                 (201 | 202, _) => {
                     let id = world::text(&answer.body, "id")?;
@@ -183,20 +188,6 @@ impl Stage {
             })
         })
         .await
-    }
-}
-
-/// Until there is an answer that is about the request: whoever is busy says so, and is asked again under the same key.
-async fn patiently(owner: &Rest, path: &str, body: &Value, key: &str) -> anyhow::Result<Answer> {
-    let until = Instant::now() + Duration::from_secs(300);
-    loop {
-        let answer = owner.post_once(path, body, key).await?;
-        let busy = answer.status == 429 || answer.code() == "idempotency_in_flight";
-        if answer.status < 500 && !busy {
-            return Ok(answer);
-        }
-        ensure!(Instant::now() < until, "no answer to {path}: {answer:?}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

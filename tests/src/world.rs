@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use mainstay_testkit::PATIENCE;
 use serde_json::{Value, json};
 
 use crate::{Platform, Rest, sample::Ids};
@@ -471,12 +472,13 @@ pub async fn reconciled(owner: &Rest) -> anyhow::Result<String> {
     .await
 }
 
-/// Asks again until it is so; the platform has two minutes: a lease of something that was killed may have to end first.
+/// Asks again until it is so. On a busy machine everything comes later, and a lease of something that was killed may have to end
+/// first; what does not come at all fails the test.
 pub async fn until<T>(
     what: &str,
     mut ask: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
 ) -> anyhow::Result<T> {
-    let limit = tokio::time::Instant::now() + Duration::from_secs(120);
+    let limit = tokio::time::Instant::now() + PATIENCE;
     let mut pace = tokio::time::interval(Duration::from_millis(50));
     loop {
         pace.tick().await;
@@ -485,7 +487,7 @@ pub async fn until<T>(
         }
         ensure!(
             tokio::time::Instant::now() < limit,
-            "it did not come about within two minutes: {what}"
+            "it did not come about within five minutes: {what}"
         );
     }
 }

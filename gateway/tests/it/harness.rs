@@ -123,7 +123,7 @@ async fn build(change: impl FnOnce(&mut Settings), whole: bool) -> Harness {
         gateway: gateway.expect("the gateway runs"),
         client: Client::builder()
             .no_proxy()
-            .timeout(Duration::from_secs(30))
+            .timeout(Duration::from_secs(300))
             .build()
             .expect("a client"),
     }

@@ -31,6 +31,7 @@ const DEFAULT_TIME: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Channels {
     peers: Arc<BTreeMap<ServiceName, Arc<Peer>>>,
+    time: Duration,
 }
 
 /// Why the channels cannot be made.
@@ -99,7 +100,14 @@ impl Channels {
         }
         Ok(Channels {
             peers: Arc::new(peers),
+            time: DEFAULT_TIME,
         })
+    }
+
+    /// With another time than ten seconds for calls of which nobody says how long they may take.
+    #[must_use]
+    pub fn patient(self, time: Duration) -> Self {
+        Channels { time, ..self }
     }
 
     /// The way to one service, for a generated client: `ClientDirectoryServiceClient::new(channels.channel(…))`. A
@@ -108,6 +116,7 @@ impl Channels {
         ServiceChannel {
             to,
             peer: self.peers.get(&to).cloned(),
+            time: self.time,
         }
     }
 }
@@ -117,6 +126,7 @@ impl Channels {
 pub struct ServiceChannel {
     to: ServiceName,
     peer: Option<Arc<Peer>>,
+    time: Duration,
 }
 
 impl tower::Service<http::Request<Body>> for ServiceChannel {
@@ -131,7 +141,7 @@ impl tower::Service<http::Request<Body>> for ServiceChannel {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         match self.peer.clone() {
-            Some(peer) => Box::pin(send::send(peer, request)),
+            Some(peer) => Box::pin(send::send(peer, self.time, request)),
             None => {
                 let absent =
                     crate::Problem::unavailable(format!("no address of {} is set", self.to));

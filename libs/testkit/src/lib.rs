@@ -3,6 +3,8 @@
 pub mod events;
 pub mod postgres;
 pub mod stage;
+pub mod waiting;
 
 pub use postgres::TestDatabase;
 pub use stage::Stage;
+pub use waiting::{Looks, PATIENCE, in_time};

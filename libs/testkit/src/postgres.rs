@@ -10,8 +10,10 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
 use mainstay_db::{
@@ -22,6 +24,8 @@ use mainstay_db::{
 };
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::OnceCell;
+
+use crate::PATIENCE;
 
 /// Roles are made once and shared by every test's database.
 const ROLE_SUFFIX: &str = "test";
@@ -57,6 +61,8 @@ pub fn migrations() -> Migrations {
 pub struct TestDatabase {
     name: String,
     server: &'static Server,
+    /// What was counted with last: a test that looks until something is so must not keep the server busy with connecting.
+    counter: Mutex<Option<PgConnection>>,
 }
 
 impl TestDatabase {
@@ -126,7 +132,11 @@ impl TestDatabase {
         )
         .await
         .expect("grants");
-        Self { name, server }
+        Self {
+            name,
+            server,
+            counter: Mutex::new(None),
+        }
     }
 
     /// The service's database as the service sees it: app and worker roles, walls up.
@@ -156,7 +166,7 @@ impl TestDatabase {
             app_connections: 8,
             worker_connections: 8,
             // Two cores shared by all tests: patience is not what is tested.
-            acquire_timeout: Duration::from_secs(30),
+            acquire_timeout: PATIENCE,
             ..DatabaseConfig::new(service, &credentials.app_url, &credentials.worker_url)
         }
     }
@@ -207,10 +217,24 @@ impl TestDatabase {
     /// # Panics
     /// When the query fails or gives no number.
     pub async fn count(&self, sql: &str) -> i64 {
-        sqlx::query_scalar(AssertSqlSafe(sql.to_owned()))
-            .fetch_one(&mut self.admin().await)
+        let kept = self.counter.lock().ok().and_then(|mut kept| kept.take());
+        let mut connection = match kept {
+            Some(kept) => kept,
+            None => self.admin().await,
+        };
+        if connection.ping().await.is_err() {
+            // It was cut, as those of a test often are.
+            connection = self.admin().await;
+        }
+        let counted = sqlx::query_scalar(AssertSqlSafe(sql.to_owned()))
+            .persistent(false)
+            .fetch_one(&mut connection)
             .await
-            .unwrap_or_else(|error| panic!("{sql}: {error}"))
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        if let Ok(mut kept) = self.counter.lock() {
+            *kept = Some(connection);
+        }
+        counted
     }
 
     /// Cuts every connection to this database, as a restart of the server would.

@@ -20,6 +20,8 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Status};
 
+use crate::PATIENCE;
+
 /// How long a caller's token holds: longer than any test.
 const SIGNED_IN: Duration = Duration::from_secs(600);
 
@@ -105,7 +107,8 @@ impl Stage {
     /// # Panics
     /// Never: the addresses are the stage's own.
     pub fn channels(&self, caller: ServiceName) -> Channels {
-        Channels::new(self.key(caller), self.addresses.clone()).expect("addresses are URLs")
+        let channels = Channels::new(self.key(caller), self.addresses.clone());
+        channels.expect("addresses are URLs").patient(PATIENCE)
     }
 
     /// How `caller` reaches `service`, on its own account.

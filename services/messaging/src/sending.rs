@@ -51,6 +51,8 @@ pub struct Pace {
     pub ask_after: Duration,
     /// How long one call of a provider may take.
     pub patience: Duration,
+    /// How long after its first refusal for now a message is tried again; doubled after each.
+    pub again_after: Duration,
     /// How long what has ended waits for what is about to, to be written together.
     pub gather: Duration,
 }
@@ -64,6 +66,7 @@ impl Default for Pace {
             probe_after: Duration::from_secs(60),
             ask_after: Duration::from_secs(900),
             patience: Duration::from_secs(10),
+            again_after: Duration::from_millis(500),
             gather: Duration::from_millis(50),
         }
     }

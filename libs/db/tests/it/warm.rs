@@ -4,10 +4,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use mainstay_db::{Database, DatabaseConfig, Error, Worker};
-use mainstay_testkit::TestDatabase;
-
-/// So long a test waits for what must come.
-const PATIENCE: Duration = Duration::from_secs(30);
+use mainstay_testkit::{TestDatabase, in_time};
 
 async fn database(test: &TestDatabase, connections: u32, rest: Duration) -> Database {
     let config = DatabaseConfig {
@@ -51,7 +48,7 @@ async fn until_none_is_warm(database: &Database) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(PATIENCE, none).await.unwrap();
+    in_time("nothing is lent", none).await;
 }
 
 #[tokio::test]
@@ -136,15 +133,13 @@ async fn what_is_closed_keeps_nothing_open() {
     let database = database(&test, 8, LONG).await;
     let worker = database.worker();
     borrow_at_once(&worker, 3).await;
-    tokio::time::timeout(PATIENCE, database.close())
-        .await
-        .unwrap();
+    in_time("it is closed", database.close()).await;
     assert!(backend(&worker).await.is_err());
     let open = "select count(*) from pg_stat_activity
                 where datname = current_database() and application_name like 'mainstay-billing-%'";
     // The server ends a process a moment after its connection.
     let ended = async { while test.count(open).await > 0 {} };
-    tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    in_time("the server has ended them", ended).await;
 }
 
 #[tokio::test]

@@ -20,7 +20,7 @@ use tower::{Service, ServiceExt};
 use tracing::{Instrument, Span, field::Empty, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use super::{CallDeadline, DEFAULT_TIME, Peer};
+use super::{CallDeadline, Peer};
 use crate::problem::Problem;
 use crate::wire;
 
@@ -29,8 +29,10 @@ const ATTEMPTS: u32 = 3;
 
 pub(super) async fn send(
     peer: Arc<Peer>,
+    unsaid: Duration,
     request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
+    let deadline = deadline(&request, unsaid);
     let method = Schema::mainstay().method(request.uri().path());
     let path = request.uri().path().trim_start_matches('/').to_owned();
     let span = info_span!(
@@ -43,7 +45,7 @@ pub(super) async fn send(
         rpc.grpc.status_code = Empty,
         mainstay.attempts = Empty,
     );
-    let result = attempt_all(&peer, method, request)
+    let result = attempt_all(&peer, method, deadline, request)
         .instrument(span.clone())
         .await;
     let code = match &result {
@@ -60,9 +62,9 @@ pub(super) async fn send(
 async fn attempt_all(
     peer: &Peer,
     method: Option<&MethodInfo>,
+    deadline: Instant,
     request: Request<Body>,
 ) -> Result<Response<Body>, Status> {
-    let deadline = deadline(&request);
     let (mut parts, body) = request.into_parts();
     let harmless = harmless(method, &parts.headers);
     parts.headers.insert(wire::SERVICE, peer.token());
@@ -177,8 +179,8 @@ fn harmless(method: Option<&MethodInfo>, headers: &HeaderMap) -> bool {
     }
 }
 
-/// What the caller set, what is left of the call it is made for, or ten seconds: the earliest.
-fn deadline(request: &Request<Body>) -> Instant {
+/// What the caller set, what is left of the call it is made for, or what calls get of which nobody says: the earliest.
+fn deadline(request: &Request<Body>, unsaid: Duration) -> Instant {
     let now = Instant::now();
     let asked = request
         .headers()
@@ -193,7 +195,7 @@ fn deadline(request: &Request<Body>) -> Instant {
     match (asked, own) {
         (Some(asked), Some(own)) => asked.min(own),
         (Some(one), None) | (None, Some(one)) => one,
-        (None, None) => now + DEFAULT_TIME,
+        (None, None) => now + unsaid,
     }
 }
 

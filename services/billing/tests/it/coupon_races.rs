@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::future::join_all;
 use mainstay_billing::coupon::{
@@ -11,6 +11,7 @@ use mainstay_billing::coupon::{
 };
 use mainstay_proto::billing::v1::{Plan, SagaState, SubscriptionStatus};
 use mainstay_rpc::{ErrorReason, Problem};
+use mainstay_testkit::PATIENCE;
 use mainstay_types::{ClientId, Currency, Money, PlanId, SagaId, SubscriptionId, Tenant};
 use uuid::Uuid;
 
@@ -103,7 +104,7 @@ async fn a_coordinator_that_dies_while_stripe_makes_the_coupon_redeems_it_once()
     let engine = stage.coordinator().await;
     engine.take_over().await.expect("a database");
     let id: SagaId = saga.parse().expect("an id");
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + PATIENCE;
     assert!(engine.wait(id, until).await.expect("a saga").completed);
     assert_eq!(stage.ledger("coupons").await.len(), 1);
     assert_eq!(stage.held_or_redeemed("redeemed").await, 1);

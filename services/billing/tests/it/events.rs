@@ -1,12 +1,11 @@
 //! What Stripe tells: late, twice, in the wrong order, about strangers.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 use mainstay_proto::billing::v1::{
     InvoiceStatus, ListInvoicesRequest, StripeEventOutcome, Subscription, SubscriptionStatus,
 };
 use mainstay_rpc::ErrorReason;
+use mainstay_testkit::in_time;
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, pro};
@@ -217,11 +216,8 @@ async fn an_event_while_stripe_cannot_be_asked_is_to_come_again_and_then_has_its
             }
         }
     };
-    let handled = tokio::time::timeout(Duration::from_secs(60), delivered).await;
-    assert_eq!(
-        handled.expect("Stripe is back").outcome(),
-        StripeEventOutcome::Applied
-    );
+    let handled = in_time("Stripe is back", delivered).await;
+    assert_eq!(handled.outcome(), StripeEventOutcome::Applied);
     let after = stage.subscription(subscription.id()).await;
     assert!(after.paid_through_at.is_some());
 }

@@ -14,6 +14,7 @@ use mainstay_proto::identity::v1::{
     PutEntitlementsResponse,
 };
 use mainstay_rpc::{ErrorReason, Problem, ServiceName, open};
+use mainstay_testkit::in_time;
 use mainstay_types::ClientId;
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
@@ -118,9 +119,7 @@ impl Identity {
                 puts.changed().await.expect("the script plays on");
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(60), heard)
-            .await
-            .expect("identity is told")
+        in_time("identity is told", heard).await
     }
 
     fn know<T>(&self, with: impl FnOnce(&mut Known) -> T) -> T {

@@ -2,7 +2,7 @@
 //! downstream, and ended in its time.
 //! Deliberately absent: each way a step can break; `proofs.rs`.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mainstay_billing::saga::EngineLimits;
 use mainstay_billing::saga::end_grace::{self, EndGrace};
@@ -13,6 +13,7 @@ use mainstay_proto::billing::v1::{
 };
 use mainstay_rpc::{ErrorReason, Problem};
 use mainstay_runtime::Clock;
+use mainstay_testkit::PATIENCE;
 use mainstay_types::{SagaId, Tenant};
 use serde_json::json;
 
@@ -394,7 +395,7 @@ async fn a_grace_is_waited_out_and_then_nothing_is_granted_until_it_is_paid() {
     let started = started.await.expect("it is written");
     tx.commit().await.expect("committed");
     engine.launch(started);
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + PATIENCE;
     let standing = engine.wait(saga, until).await.expect("a saga");
     assert!(standing.waiting, "{standing:?}");
     assert_eq!(grants(&stage), (1, 1), "in its grace it is served");

@@ -18,8 +18,10 @@ use mainstay_proto::billing::v1::{
     SubscriptionStatus,
 };
 use mainstay_runtime::Clock;
+use mainstay_testkit::PATIENCE;
 use mainstay_types::{ClientId, SagaId, SubscriptionId, Tenant};
 use serde_json::{Value, json};
+use tonic::Status;
 
 use crate::stage::{Stage, pro};
 mod offboarding;
@@ -177,8 +179,8 @@ impl World for Start {
     async fn begin(&self, client: ClientId) -> SagaId {
         let order = self.stage.order_of(client, &self.plan, Some(self.card));
         let stage = Arc::clone(&self.stage);
-        tokio::spawn(async move { stage.subscribe(order).await });
-        self.stage.saga_of(client, self.saga()).await
+        let asked = async move { stage.subscribe(order).await };
+        self.stage.begun_by(client, self.saga(), asked).await
     }
 
     /// The payer authenticates.
@@ -306,12 +308,12 @@ struct Changing {
 }
 
 impl Changing {
-    async fn ask(&self, client: ClientId, saga: &str) {
+    async fn ask(&self, client: ClientId, saga: &str) -> Result<(), Status> {
         let id = self.stage.newest_subscription(client).await;
         let (client_id, subscription_id) = (client.to_string(), id);
         let stage = &self.stage;
         let mut service = stage.subscriptions();
-        let _ = match saga {
+        let answer = match saga {
             "cancel_subscription" => {
                 let request = CancelSubscriptionRequest {
                     client_id,
@@ -343,6 +345,7 @@ impl Changing {
                 service.reactivate_subscription(stage.owner(request)).await
             }
         };
+        answer.map(drop)
     }
 }
 
@@ -357,9 +360,14 @@ impl World for Changing {
         let order = self
             .stage
             .order_of(client, &self.plan, Some("pm_card_visa"));
-        let subscription = self.stage.subscribe(order).await.expect("subscribed");
+        let subscription = self.stage.subscribed(client, order).await;
         match self.saga {
-            "resume_subscription" => self.ask(client, "pause_subscription").await,
+            "resume_subscription" => {
+                let pause = "pause_subscription";
+                self.ask(client, pause).await.expect("paused");
+                let saga = self.stage.saga_of(client, pause).await;
+                self.stage.at_rest(&saga.to_string()).await;
+            }
             "reactivate_subscription" => {
                 let request = CancelSubscriptionRequest {
                     client_id: client.to_string(),
@@ -375,6 +383,8 @@ impl World for Changing {
                         .cancel_at_period_end,
                     Some(true)
                 );
+                let saga = self.stage.saga_of(client, "cancel_subscription").await;
+                self.stage.at_rest(&saga.to_string()).await;
             }
             _ => {}
         }
@@ -387,8 +397,8 @@ impl World for Changing {
             plan: self.plan.clone(),
             saga: self.saga,
         };
-        tokio::spawn(async move { asks.ask(client, asks.saga).await });
-        self.stage.saga_of(client, self.saga).await
+        let asked = async move { asks.ask(client, asks.saga).await };
+        self.stage.begun_by(client, self.saga, asked).await
     }
 
     async fn disagreements(&self, client: ClientId, _: SagaId, ended: Ended) -> Vec<String> {
@@ -484,7 +494,7 @@ impl World for Telling {
         let order = self
             .stage
             .order_of(client, &self.plan, Some("pm_card_visa"));
-        self.stage.subscribe(order).await.expect("subscribed");
+        self.stage.subscribed(client, order).await;
         let change = match self.saga {
             end_grace::NAME => format!("status = 'past_due', grace_ends_at = '{}'", ends_at()),
             _ => "status = 'unpaid', entitlement_version = entitlement_version + 1".to_owned(),
@@ -566,7 +576,7 @@ async fn telling(saga: &'static str) {
         sabotage,
         second,
         worker,
-        patience: Duration::from_secs(120),
+        patience: PATIENCE,
     };
     let chosen = cases(&definition(&stage, saga).await);
     let world = Telling {

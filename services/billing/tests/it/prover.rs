@@ -9,7 +9,7 @@ use std::time::Duration;
 use mainstay_billing::saga::prover::{Ended, Prover, Sabotage, World, cases};
 use mainstay_billing::saga::{Call, Definition, Engine, EngineLimits, Probed, Step, Stop};
 use mainstay_runtime::{Clock, Shutdown};
-use mainstay_testkit::TestDatabase;
+use mainstay_testkit::{PATIENCE, TestDatabase};
 use mainstay_types::{AgencyId, ClientId, SagaId, Tenant};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -213,7 +213,7 @@ async fn found(written: Written) -> Vec<String> {
         sabotage,
         second,
         worker: own.worker(),
-        patience: Duration::from_secs(60),
+        patience: PATIENCE,
     };
     let shop = Shop {
         database,

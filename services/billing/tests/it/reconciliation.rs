@@ -1,7 +1,5 @@
 //! Stripe and our rows are made to differ by hand, on either side; a run finds it, and repairs or records it.
 
-use std::time::Duration;
-
 use mainstay_billing::reconciliation::ReconciliationProbe;
 use mainstay_proto::billing::v1::{
     CreateReconciliationRequest, Discrepancy, DiscrepancyKind as Kind, DiscrepancyState as State,
@@ -11,6 +9,7 @@ use mainstay_proto::billing::v1::{
 use mainstay_proto::errors::v1::ObjectExists;
 use mainstay_rpc::{ErrorReason, Problem};
 use mainstay_runtime::health::{Finding, Probe};
+use mainstay_testkit::in_time;
 use mainstay_types::{AgencyId, ClientId, SagaId, SubscriptionId};
 use serde_json::Value;
 
@@ -40,12 +39,7 @@ async fn take_events(stage: &Stage) {
 async fn all_at_rest(stage: &Stage) {
     let under_way = "select count(*) from billing.saga where state in ('running', 'compensating')";
     let rest = async { while stage.database.count(under_way).await > 0 {} };
-    within_a_minute("sagas rest", rest).await;
-}
-
-async fn within_a_minute<T>(what: &str, done: impl Future<Output = T>) -> T {
-    let done = tokio::time::timeout(Duration::from_secs(60), done).await;
-    done.unwrap_or_else(|_| panic!("not within a minute: {what}"))
+    in_time("sagas rest", rest).await;
 }
 
 async fn ask(stage: &Stage, dry_run: bool) -> Result<Reconciliation, Problem> {
@@ -95,7 +89,7 @@ async fn follow(stage: &Stage, id: &str) -> Reconciliation {
             }
         }
     };
-    within_a_minute("the run ends", ended).await
+    in_time("the run ends", ended).await
 }
 
 async fn met_by(stage: &Stage, id: &str) -> Vec<Discrepancy> {

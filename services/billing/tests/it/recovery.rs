@@ -1,9 +1,10 @@
 //! Coordinators die, hang and meet: whatever happens, a saga ends, once.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mainstay_billing::saga::Engine;
 use mainstay_proto::billing::v1::{SagaState, SubscriptionStatus};
+use mainstay_testkit::PATIENCE;
 use mainstay_types::SagaId;
 
 use crate::stage::{Stage, pro};
@@ -28,7 +29,7 @@ async fn expire_leases(stage: &Stage) {
 async fn take_over(engine: &Engine, saga: &str) -> usize {
     let took = engine.take_over().await.expect("a database");
     let id: SagaId = saga.parse().expect("an id");
-    let until = Instant::now() + Duration::from_secs(60);
+    let until = Instant::now() + PATIENCE;
     let standing = engine.wait(id, until).await.expect("a saga");
     assert!(standing.at_rest);
     took

@@ -7,10 +7,10 @@ mod stripe;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mainstay_billing::saga::prover::Sabotage;
-use mainstay_billing::saga::{Engine, EngineLimits, Standing};
+use mainstay_billing::saga::{Engine, EngineLimits};
 use mainstay_billing::stripe::StripeGateway;
 use mainstay_billing::stripe_events::Intake;
 use mainstay_billing::{Settings, coordinator};
@@ -41,7 +41,7 @@ use mainstay_rpc::{
 };
 use mainstay_runtime::{Clock, Health, Shutdown, health};
 use mainstay_sandbox::{Sandbox, SandboxConfig};
-use mainstay_testkit::TestDatabase;
+use mainstay_testkit::{PATIENCE, TestDatabase};
 use mainstay_types::{AgencyId, ApiKeyId, ClientId, SagaId};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -120,7 +120,8 @@ impl House {
             (ServiceName::Integrations, self.integrations_url.clone()),
             (ServiceName::Billing, billing.to_owned()),
         ];
-        Channels::new(Arc::clone(&self.keys[&me]), addresses).expect("addresses are URLs")
+        let channels = Channels::new(Arc::clone(&self.keys[&me]), addresses);
+        channels.expect("addresses are URLs").patient(PATIENCE)
     }
 
     fn runtime(
@@ -474,23 +475,6 @@ impl Stage {
         };
         let found = self.sagas().get_saga(self.owner(request)).await;
         found.expect("a saga").into_inner()
-    }
-
-    /// Waits until a saga is at rest.
-    pub async fn at_rest(&self, saga: &str) -> Standing {
-        let id: SagaId = saga.parse().expect("an id of a saga");
-        let until = Instant::now() + Duration::from_secs(60);
-        let standing = self.waiter.wait_for_rest(id, until).await.expect("a saga");
-        if !standing.at_rest {
-            let saga = self.saga(saga).await;
-            panic!(
-                "the saga does not end: at {} for the {}th time: {}",
-                saga.step(),
-                saga.attempt(),
-                saga.error()
-            );
-        }
-        standing
     }
 
     /// The newest saga.

@@ -1,11 +1,10 @@
 //! The audit log: every service's acts, once each, for ever.
 
-use std::time::Duration;
-
 use mainstay_jobs::audit::{RECORDED, Recorded};
 use mainstay_proto::events::v1::event_inbox_service_client::EventInboxServiceClient;
 use mainstay_proto::events::v1::{DeliverEventsRequest, EventEnvelope, EventOutcome};
 use mainstay_proto::identity::v1 as proto;
+use mainstay_testkit::in_time;
 use mainstay_types::{AuditEventId, ClientId, EventId, ServiceName};
 use prost_types::Timestamp;
 use serde_json::json;
@@ -25,9 +24,7 @@ async fn settled(world: &World) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), empty)
-        .await
-        .expect("the relay runs");
+    in_time("the relay hands everything over", empty).await;
 }
 
 async fn list(

@@ -26,7 +26,7 @@ use mainstay_rpc::{
 };
 use mainstay_runtime::clock::ClockHand;
 use mainstay_runtime::{Clock, Health, Shutdown};
-use mainstay_testkit::TestDatabase;
+use mainstay_testkit::{Looks, PATIENCE, TestDatabase};
 use mainstay_types::{AgencyId, ClientId, MemberId, PersonId, ServiceName};
 use tonic::metadata::MetadataValue;
 use tonic::service::Interceptor;
@@ -119,7 +119,7 @@ impl World {
             .iter()
             .map(|key| {
                 let channels = Channels::new(Arc::clone(key), to.clone()).expect("an address");
-                (key.service(), channels)
+                (key.service(), channels.patient(PATIENCE))
             })
             .collect();
         let runtime = self.runtime(ServiceName::Identity, &channels, listener);
@@ -447,9 +447,8 @@ impl Mailbox {
 
     /// The notice for a challenge, once it is there.
     pub async fn notice(&self, challenge: &str) -> messaging::SendNoticeRequest {
-        let mut pace = tokio::time::interval(Duration::from_millis(10));
-        for _ in 0..3000 {
-            pace.tick().await;
+        let mut looks = Looks::every(Duration::from_millis(10));
+        while looks.again().await {
             let ours = |notice: &&messaging::SendNoticeRequest| {
                 notice.once_key.as_deref() == Some(challenge)
             };

@@ -28,7 +28,7 @@ use mainstay_proto::messaging::v1::{
 use mainstay_rpc::{Actor, Grant, Problem, RemoteDirectory, ServiceChannel, ServiceName};
 use mainstay_runtime::Clock;
 use mainstay_testkit::stage::SignedIn;
-use mainstay_testkit::{Stage, TestDatabase};
+use mainstay_testkit::{Stage, TestDatabase, in_time};
 use mainstay_types::{AgencyId, ApiKeyId, ClientId};
 use sqlx::{AssertSqlSafe, Row as _};
 use tokio::sync::mpsc;
@@ -203,9 +203,8 @@ impl World {
 
     /// What messaging is handed next.
     pub async fn messaging_hears(&mut self) -> HandleProviderEventRequest {
-        tokio::time::timeout(Duration::from_secs(60), self.heard.recv())
+        in_time("messaging is handed something", self.heard.recv())
             .await
-            .expect("messaging is handed something")
             .expect("messaging plays on")
     }
 
@@ -237,7 +236,7 @@ impl World {
         SenderDirectoryServiceClient::new(self.stage.channel(caller, ServiceName::Integrations))
     }
 
-    /// Asks the database again until it counts so many; what is under way gets a minute.
+    /// Asks the database again until it counts so many.
     pub async fn until(&self, wanted: i64, count: &str) {
         let asked = async {
             let mut pace = tokio::time::interval(Duration::from_millis(20));
@@ -245,9 +244,7 @@ impl World {
                 pace.tick().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), asked)
-            .await
-            .unwrap_or_else(|_| panic!("never {wanted}: {count}"));
+        in_time(&format!("{wanted}: {count}"), asked).await;
     }
 
     /// By what an account's webhooks are verified; empty when they are not.

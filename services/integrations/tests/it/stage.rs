@@ -26,7 +26,7 @@ use mainstay_rpc::{
 use mainstay_runtime::clock::Clock;
 use mainstay_runtime::health::{Health, Status as Fitness};
 use mainstay_runtime::shutdown::Shutdown;
-use mainstay_testkit::TestDatabase;
+use mainstay_testkit::{PATIENCE, TestDatabase, in_time};
 use mainstay_types::{AgencyId, ApiKeyId, ClientId};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -148,7 +148,8 @@ impl Stage {
             .collect::<HashMap<_, _>>();
         let mut channels = |service: ServiceName| {
             let key = key_of.remove(&service).expect("each service has one key");
-            Channels::new(Arc::new(key), addresses.clone()).expect("addresses are URLs")
+            let channels = Channels::new(Arc::new(key), addresses.clone());
+            channels.expect("addresses are URLs").patient(PATIENCE)
         };
         let shutdown = Shutdown::new();
         let clock = Clock::system(0);
@@ -222,9 +223,8 @@ impl Stage {
 
     /// What billing is handed next.
     pub async fn billing_hears(&mut self) -> Heard {
-        tokio::time::timeout(Duration::from_secs(60), self.heard.recv())
+        in_time("billing is handed something", self.heard.recv())
             .await
-            .expect("billing is handed something")
             .expect("billing plays on")
     }
 
@@ -253,7 +253,7 @@ impl Stage {
         DeadLetterServiceClient::new(self.gateway.channel(ServiceName::Integrations))
     }
 
-    /// Asks the database again until it counts so many; what is under way gets a minute.
+    /// Asks the database again until it counts so many.
     pub async fn until(&self, wanted: i64, count: &str) {
         let asked = async {
             let mut pace = tokio::time::interval(Duration::from_millis(20));
@@ -261,9 +261,7 @@ impl Stage {
                 pace.tick().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), asked)
-            .await
-            .unwrap_or_else(|_| panic!("never {wanted}: {count}"));
+        in_time(&format!("{wanted}: {count}"), asked).await;
     }
 
     /// A request in the name of a key of this agency that may see its webhooks (of these clients only).

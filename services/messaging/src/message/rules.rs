@@ -9,6 +9,8 @@
 //! What a provider says only raises a status, in whatever order it says it.
 //! Deliberately absent: a way from `canceled`, `blocked` or `expired` to anything: those never left.
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::gate::Purpose;
@@ -157,22 +159,18 @@ pub const fn useful_for(purpose: Purpose) -> TimeDelta {
     }
 }
 
-/// When to try again after a refusal that proves that nothing was sent: doubling from half a second, or as the provider
+/// When to try again after a refusal that proves that nothing was sent: doubling from `first` five times, or as the provider
 /// asks if that is later. `random` is in 0..1.
 pub fn again_at(
     now: DateTime<Utc>,
+    first: Duration,
     attempt: i32,
     asked: Option<TimeDelta>,
     random: f64,
 ) -> DateTime<Utc> {
-    let doubled = 250_i64 << attempt.clamp(1, 6);
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "milliseconds of a few minutes"
-    )]
-    #[expect(clippy::cast_precision_loss, reason = "milliseconds of a few minutes")]
-    let jittered = (doubled as f64 * random.clamp(0.0, 1.0).mul_add(0.5, 0.5)) as i64;
-    let pause = TimeDelta::milliseconds(jittered);
+    let doubled = first * (1 << (attempt.clamp(1, 6) - 1));
+    let jittered = doubled.mul_f64(random.clamp(0.0, 1.0).mul_add(0.5, 0.5));
+    let pause = TimeDelta::from_std(jittered).unwrap_or(TimeDelta::MAX);
     now + asked.map_or(pause, |asked| asked.max(pause))
 }
 
@@ -222,10 +220,11 @@ mod tests {
         fn the_next_try_is_never_before_what_the_provider_asked(attempt in -5_i32..40, asked in 0_i64..100_000, random: f64) {
             let now = Clock::system(0).now();
             let asked = TimeDelta::milliseconds(asked);
-            let at = again_at(now, attempt, Some(asked), random);
+            let first = Duration::from_millis(500);
+            let at = again_at(now, first, attempt, Some(asked), random);
             prop_assert!(at >= now + asked);
-            let alone = again_at(now, attempt, None, random);
-            prop_assert!(alone > now && alone <= now + TimeDelta::minutes(20));
+            let alone = again_at(now, first, attempt, None, random);
+            prop_assert!(alone > now && alone <= now + TimeDelta::seconds(16));
         }
     }
 

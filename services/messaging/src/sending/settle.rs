@@ -4,6 +4,8 @@
 
 mod sql;
 
+use std::time::Duration;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use mainstay_jobs::record::By;
 use mainstay_rpc::ServiceName;
@@ -60,7 +62,7 @@ async fn settle_once(
         let Some(stands) = standing.get(&one.claimed.message) else {
             continue;
         };
-        writes.push(after(one, *stands, now));
+        writes.push(after(one, *stands, messaging.pace.again_after, now));
     }
     sql::write(tx.conn(), messaging, tenant, &writes, now).await?;
     let failed = writes
@@ -94,12 +96,12 @@ async fn settle_once(
     Ok(())
 }
 
-fn span(duration: std::time::Duration) -> TimeDelta {
+fn span(duration: Duration) -> TimeDelta {
     TimeDelta::from_std(duration).unwrap_or(TimeDelta::MAX)
 }
 
 /// What a try's outcome makes of its message.
-fn after(one: &Ended, stands: Standing, now: DateTime<Utc>) -> Write {
+fn after(one: &Ended, stands: Standing, again_after: Duration, now: DateTime<Utc>) -> Write {
     let blank = Write {
         message: one.claimed.message,
         attempt: one.envelope.attempt,
@@ -139,6 +141,7 @@ fn after(one: &Ended, stands: Standing, now: DateTime<Utc>) -> Write {
                 Next::Again => {
                     let at = rules::again_at(
                         now,
+                        again_after,
                         one.envelope.number,
                         refused.retry_after,
                         rand::random(),

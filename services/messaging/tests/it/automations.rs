@@ -12,7 +12,7 @@ use serde_json::json;
 use tonic::Status;
 
 use crate::carried::Providers;
-use crate::sending::{OURS, client, lead, pace, quick, reached, until};
+use crate::sending::{OURS, client, lead, looks, quick, reached, until};
 use crate::world::{Agency, World, fields, reason};
 
 pub async fn make(
@@ -70,9 +70,8 @@ pub async fn ended(
     agency: &Agency<'_>,
     automation: &proto::Automation,
 ) -> Vec<proto::AutomationRun> {
-    let mut pace = pace();
-    for _ in 0..600 {
-        pace.tick().await;
+    let mut looks = looks();
+    while looks.again().await {
         let found = runs(agency, automation).await;
         if !found.is_empty() && found.iter().all(|run| run.ended_at.is_some()) {
             return found;
@@ -230,8 +229,8 @@ async fn where_a_person_answers_meanwhile_or_has_taken_over_the_model_says_nothi
     let agency = client(&world, &providers, 10.0).await;
     let automation = active(&agency, "ai_reply", &[]).await;
     // Slow enough that somebody is faster.
-    let slow = json!({"provider": "openai", "operation": "*", "kind": "latency", "value": 800});
-    providers.fault(slow).await;
+    let held = json!({"provider": "openai", "operation": "*", "kind": "timeout_after_effect", "value": 60});
+    providers.fault(held).await;
     providers.text("+15125550177", OURS, "hello").await;
     let thinks = "select count(*) from messaging.automation_run where state = 'answering'";
     reached(&world, thinks, 1).await;
@@ -286,7 +285,8 @@ async fn whoever_takes_over_at_the_moment_of_the_answer_is_first() {
     .execute(&mut person)
     .await
     .expect("taken over");
-    // The answer is there, and waits for what the person does.
+    // The answer comes, and waits for what the person does.
+    providers.mend().await;
     let waits = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
     reached(&world, waits, 1).await;
     sqlx::raw_sql("commit")
@@ -329,9 +329,8 @@ async fn where_the_model_is_down_slow_or_asks_for_a_person_one_is_called_and_the
     called(3).await;
     for phone in ["+15125550171", "+15125550172", "+15125550173"] {
         let wanted = "Thanks for your message. Somebody will get back to you shortly.";
-        let mut pace = pace();
-        for _ in 0..600 {
-            pace.tick().await;
+        let mut looks = looks();
+        while looks.again().await {
             if !providers.arrived(phone).await.is_empty() {
                 break;
             }

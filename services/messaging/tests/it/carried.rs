@@ -301,8 +301,23 @@ impl Providers {
     }
 }
 
-/// As the gateway and integrations do: the address's query behind the body, then to messaging. What is not taken now is said
-/// again by the simulator as often as our address asks it to, as Twilio does.
+/// As integrations' inbox does: what was taken from a provider is handed on until messaging has it.
+fn hand_on(
+    mut client: ProviderEventServiceClient<ServiceChannel>,
+    request: proto::HandleProviderEventRequest,
+) {
+    tokio::spawn(async move {
+        let mut looks = crate::sending::looks();
+        while looks.again().await {
+            if client.handle_provider_event(request.clone()).await.is_ok() {
+                break;
+            }
+        }
+    });
+}
+
+/// As the gateway and integrations do: the address's query behind the body, then to messaging. What is refused is said again
+/// by the simulator as often as our address asks it to, as Twilio does.
 async fn twilio(
     State((events, refusals)): State<(Events, Refusals)>,
     Path((token, what)): Path<(String, String)>,
@@ -318,7 +333,7 @@ async fn twilio(
         return Err(unavailable);
     }
     let told = events.lock().expect("no test panics under it").clone();
-    let (mut client, directory) = told.ok_or(unavailable)?;
+    let (client, directory) = told.ok_or(unavailable)?;
     let (agency, owner, _) = directory
         .of(&token)
         .ok_or(axum::http::StatusCode::NOT_FOUND)?;
@@ -344,10 +359,8 @@ async fn twilio(
         received_at: None,
         webhook_event_id: mainstay_types::WebhookEventId::generate().to_string(),
     };
-    match client.handle_provider_event(request).await {
-        Ok(_) => Ok(([("content-type", "text/xml")], "<Response/>")),
-        Err(_) => Err(unavailable),
-    }
+    hand_on(client, request);
+    Ok(([("content-type", "text/xml")], "<Response/>"))
 }
 
 /// As the gateway and integrations do: each event of a batch by itself, by its kind, to messaging.
@@ -358,7 +371,7 @@ async fn mail(
 ) -> Result<&'static str, axum::http::StatusCode> {
     let unavailable = axum::http::StatusCode::SERVICE_UNAVAILABLE;
     let told = events.lock().expect("no test panics under it").clone();
-    let (mut client, directory) = told.ok_or(unavailable)?;
+    let (client, directory) = told.ok_or(unavailable)?;
     let known = directory.of(&token);
     let (agency, owner, account) = known.ok_or(axum::http::StatusCode::NOT_FOUND)?;
     let batch = match serde_json::from_str(&body).expect("JSON") {
@@ -381,8 +394,7 @@ async fn mail(
             received_at: None,
             webhook_event_id: mainstay_types::WebhookEventId::generate().to_string(),
         };
-        let handled = client.handle_provider_event(request).await;
-        handled.map_err(|_| unavailable)?;
+        hand_on(client.clone(), request);
     }
     Ok("")
 }

@@ -6,6 +6,7 @@ use mainstay_rpc::{ErrorReason, Problem};
 use sqlx::{Connection, Executor};
 use tonic::{Code, Status};
 
+use crate::sending::beyond;
 use crate::world::{Agency, World, features, reason};
 
 /// What a refused seller reads.
@@ -65,15 +66,7 @@ async fn every_act_on_a_hold_reaches_the_audit_log_with_who_did_it() {
     let sealed =
         "select count(*) from identity.audit_event where action like 'messaging.sending_hold.%'
                   and actor like 'key_%'";
-    let waited = tokio::time::timeout(std::time::Duration::from_secs(60), async {
-        let mut pace = tokio::time::interval(std::time::Duration::from_millis(50));
-        while world.postgres.count(sealed).await < 2 {
-            pace.tick().await;
-        }
-    });
-    waited
-        .await
-        .expect("messaging's relay hands its audit rows to identity");
+    beyond(&world, sealed, 1).await;
 }
 
 #[tokio::test]

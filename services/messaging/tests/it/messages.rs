@@ -12,7 +12,7 @@ use serde_json::json;
 use tonic::Status;
 
 use crate::carried::Providers;
-use crate::sending::{OURS, client, lead, pace, quick, reached, read, send, until};
+use crate::sending::{OURS, client, lead, looks, quick, reached, read, send, until};
 use crate::world::{World, reason};
 
 pub fn blocked(status: &Status) -> Vec<String> {
@@ -150,18 +150,15 @@ async fn stop_takes_back_all_that_waits_is_confirmed_once_and_start_opens_again(
     assert_eq!(world.postgres.count(replies).await, 1, "confirmed once");
     providers.text("+15125550123", OURS, "START").await;
     let sent = async || send(&agency, &mike, "welcome back", None).await;
-    let mut pace = pace();
-    for turn in 0.. {
-        pace.tick().await;
+    let mut looks = looks();
+    let made = loop {
+        assert!(looks.again().await, "START never undid STOP");
         match sent().await {
-            Ok(made) => {
-                until(&agency, made.id(), proto::MessageStatus::Delivered).await;
-                break;
-            }
-            Err(refused) if turn < 600 => assert_eq!(blocked(&refused), ["opted_out"]),
-            Err(refused) => panic!("{refused:?}"),
+            Ok(made) => break made,
+            Err(refused) => assert_eq!(blocked(&refused), ["opted_out"]),
         }
-    }
+    };
+    until(&agency, made.id(), proto::MessageStatus::Delivered).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

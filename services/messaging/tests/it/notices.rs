@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tonic::Code;
 
 use crate::carried::Providers;
-use crate::sending::{beyond, pace, quick, reached};
+use crate::sending::{beyond, looks, quick, reached};
 use crate::world::{Agency, World};
 
 const HOUSE: &str = "+15125550190";
@@ -55,10 +55,9 @@ fn notice(agency: &Agency<'_>, purpose: proto::Purpose, body: &str) -> proto::Se
 /// Until the notice stands so.
 async fn until(world: &World, request: &proto::SendNoticeRequest, wanted: proto::MessageStatus) {
     let mut identity = notices(world, ServiceName::Identity);
-    let mut pace = pace();
+    let mut looks = looks();
     let mut last = None;
-    for _ in 0..1200 {
-        pace.tick().await;
+    while looks.again().await {
         // Said again it tells how the first one stands.
         let told = identity.send_notice(request.clone()).await;
         let told = told.expect("the same again").into_inner();

@@ -10,7 +10,7 @@ use crate::automations::active;
 use crate::carried::Providers;
 use crate::inbox::{get, listed};
 use crate::messages::blocked;
-use crate::sending::{OURS, client, lead, pace, quick, reached, send, until};
+use crate::sending::{OURS, client, lead, looks, quick, reached, send, until};
 use crate::world::{Agency, World, fields, reason};
 
 const MIKE: &str = "+15125550123";
@@ -47,9 +47,8 @@ async fn asked(agency: &Agency<'_>, providers: &Providers) -> String {
     let closed = close(agency, &conversation, true).await.expect("closed");
     assert_eq!(closed.state(), proto::ConversationState::Closed);
     assert!(closed.rating_asked_at.is_some() && closed.closed_at.is_some());
-    let mut pace = pace();
-    for _ in 0..1200 {
-        pace.tick().await;
+    let mut looks = looks();
+    while looks.again().await {
         let arrived = providers.arrived(MIKE).await;
         if arrived.last().is_some_and(|last| last == QUESTION) {
             return conversation;

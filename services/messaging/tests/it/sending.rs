@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use mainstay_messaging::sending::Pace;
 use mainstay_proto::messaging::v1 as proto;
+use mainstay_testkit::Looks;
 use tonic::Status;
 
 use crate::carried::Providers;
@@ -20,6 +21,7 @@ pub fn quick() -> Pace {
         lease: Duration::from_secs(6),
         probe_after: Duration::from_secs(1),
         patience: Duration::from_secs(2),
+        again_after: Duration::from_millis(20),
         ..Pace::default()
     }
 }
@@ -92,29 +94,28 @@ pub async fn read(agency: &Agency<'_>, id: &str) -> proto::Message {
     found.expect("a message").into_inner()
 }
 
-/// How often something is looked at that comes about by itself.
-pub fn pace() -> tokio::time::Interval {
-    tokio::time::interval(Duration::from_millis(50))
+/// Looks at something that comes about by itself.
+pub fn looks() -> Looks {
+    Looks::every(Duration::from_millis(50))
 }
 
 /// Until the message stands so; what it stands at if it never does.
 pub async fn until(agency: &Agency<'_>, id: &str, wanted: proto::MessageStatus) -> proto::Message {
-    let mut pace = pace();
-    for _ in 0..1200 {
-        pace.tick().await;
+    let mut looks = looks();
+    while looks.again().await {
         let message = read(agency, id).await;
         if message.status() == wanted {
             return message;
         }
     }
-    panic!("not {wanted:?}: {:?}", read(agency, id).await);
+    let stands = read(agency, id).await;
+    panic!("{:?} in place of {wanted:?}: {stands:?}", stands.status());
 }
 
 /// Until a count in the database is this.
 pub async fn reached(world: &World, sql: &str, wanted: i64) {
-    let mut pace = pace();
-    for _ in 0..1200 {
-        pace.tick().await;
+    let mut looks = looks();
+    while looks.again().await {
         if world.postgres.count(sql).await == wanted {
             return;
         }
@@ -124,9 +125,8 @@ pub async fn reached(world: &World, sql: &str, wanted: i64) {
 
 /// Until a count in the database is more than this.
 pub async fn beyond(world: &World, sql: &str, least: i64) {
-    let mut pace = pace();
-    for _ in 0..1200 {
-        pace.tick().await;
+    let mut looks = looks();
+    while looks.again().await {
         if world.postgres.count(sql).await > least {
             return;
         }

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::automations::{activate, active, ended, make};
 use crate::carried::Providers;
-use crate::sending::{client, pace, quick, reached, until};
+use crate::sending::{client, looks, quick, reached, until};
 use crate::world::{Agency, World};
 
 /// All messages of a run at once: what is counted does not hang on how fast this machine is.
@@ -129,9 +129,9 @@ async fn counted_win_back(leads: u32, most: i64) {
     .await
     .expect("made");
     // What is asked while nothing happens.
-    let mut pace = pace();
+    let mut looks = looks();
     for _ in 0..40 {
-        pace.tick().await;
+        looks.again().await;
     }
     let idle: Vec<String> = statements(&world, &[])
         .await
@@ -236,10 +236,10 @@ async fn a_sweep_that_is_cut_off_goes_on_where_it_was_and_repeats_nobody() {
     silent_leads(&agency, 1300).await;
     let automation = win_back(&agency).await;
     // As a server that is killed cuts them: in the middle of whatever was under way, again and again.
-    let mut pace = pace();
+    let mut looks = looks();
     let taken = "select count(*) from messaging.automation_run";
     for _ in 0..6 {
-        pace.tick().await;
+        looks.again().await;
         world.postgres.cut_connections().await;
     }
     reached(&world, taken, 1300).await;

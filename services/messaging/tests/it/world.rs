@@ -186,7 +186,7 @@ fn settings_to(bases: &Bases, pace: Pace, model: &str) -> Settings {
         base: model.to_owned(),
         key: Some("sk-test".into()),
         name: "gpt-5-mini".to_owned(),
-        patience: Duration::from_secs(1),
+        patience: Duration::from_secs(5),
         price_in: 250_000,
         price_out: 2_000_000,
     };

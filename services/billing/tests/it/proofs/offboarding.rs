@@ -9,6 +9,7 @@ use mainstay_proto::billing::v1::{
     SubscriptionStatus,
 };
 use mainstay_types::{ClientId, SagaId};
+use tonic::Status;
 
 use super::{Seen, definition, expect, prove, sabotaged, told};
 use crate::stage::Stage;
@@ -21,14 +22,15 @@ struct Leaving {
 }
 
 impl Leaving {
-    async fn ask(&self, client: ClientId, when: CancelWhen) {
+    async fn ask(&self, client: ClientId, when: CancelWhen) -> Result<(), Status> {
         let request = OffboardClientRequest {
             client_id: client.to_string(),
             when: Some(when.into()),
             reason: None,
         };
         let mut service = self.stage.offboardings();
-        let _ = service.offboard_client(self.stage.owner(request)).await;
+        let answer = service.offboard_client(self.stage.owner(request)).await;
+        answer.map(drop)
     }
 
     async fn stands(&self, client: ClientId) -> Offboarding {
@@ -51,7 +53,7 @@ impl World for Leaving {
         let client = self.stage.another_client();
         if let Some(plan) = &self.plan {
             let order = self.stage.order_of(client, plan, Some("pm_card_visa"));
-            self.stage.subscribe(order).await.expect("subscribed");
+            self.stage.subscribed(client, order).await;
         }
         client
     }
@@ -62,13 +64,17 @@ impl World for Leaving {
             plan: None,
             when: self.when,
         };
-        tokio::spawn(async move { asks.ask(client, asks.when).await });
-        self.stage.saga_of(client, NAME).await
+        let asked = async move { asks.ask(client, asks.when).await };
+        self.stage.begun_by(client, NAME, asked).await
     }
 
-    /// It waits for the end of the period; its agency does not any longer.
+    /// It waits for the end of the period; its agency does not any longer. Said once: when the saga has ended meanwhile, the
+    /// same words are a new off-boarding.
     async fn go_on(&self, client: ClientId, _: SagaId) {
-        self.ask(client, CancelWhen::Now).await;
+        if self.stands(client).await.when() == CancelWhen::PeriodEnd {
+            // It is refused where the saga is to be.
+            let _ = self.ask(client, CancelWhen::Now).await;
+        }
     }
 
     async fn disagreements(&self, client: ClientId, saga: SagaId, ended: Ended) -> Vec<String> {

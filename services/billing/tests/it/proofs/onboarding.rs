@@ -51,8 +51,8 @@ impl World for Paying {
             "data": { "object": { "id": session } },
         });
         let told = Arc::clone(stage);
-        tokio::spawn(async move { told.deliver(&event).await });
-        stage.saga_of(client, NAME).await
+        let told = async move { told.deliver(&event).await };
+        stage.begun_by(client, NAME, told).await
     }
 
     async fn disagreements(&self, client: ClientId, _: SagaId, ended: Ended) -> Vec<String> {

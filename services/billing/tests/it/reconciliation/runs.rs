@@ -237,7 +237,7 @@ async fn a_killed_run_goes_on_where_it_was_and_finds_the_rest() {
     stage.fault("customers.list", "latency", 600_000, 1).await;
     let started = ask(&stage, false).await.expect("accepted");
     let held = async { while stage.struck().await == 0 {} };
-    within_a_minute("the run is at the customers", held).await;
+    in_time("the run is at the customers", held).await;
     let met = met_by(&stage, started.id()).await;
     assert_eq!(kinds(&met), [(Kind::SubscriptionDiffers, State::Repaired)]);
     stage.kill_billing();
@@ -280,7 +280,7 @@ async fn a_run_that_stripe_refuses_fails_and_says_why() {
             }
         }
     };
-    let failed = within_a_minute("the run fails", failed).await;
+    let failed = in_time("the run fails", failed).await;
     assert_eq!(failed.state(), ReconciliationState::Failed);
     assert!(failed.error().contains("Stripe"), "{}", failed.error());
     stage.mend().await;
@@ -318,7 +318,7 @@ async fn the_daily_run_files_each_difference_under_its_agency_and_counts_strange
     stage.database.execute(today).await;
     let ended = "select count(*) from billing.billing_reconciliation where agency_id is null and state = 'completed'";
     let done = async { while stage.database.count(ended).await == 0 {} };
-    within_a_minute("the daily run ends", done).await;
+    in_time("the daily run ends", done).await;
     let foreign = "select count(*) from billing.billing_reconciliation where foreign_count = 2";
     assert_eq!(
         stage.database.count(foreign).await,
@@ -329,7 +329,7 @@ async fn the_daily_run_files_each_difference_under_its_agency_and_counts_strange
     assert_eq!(stage.database.count(told).await, 1);
     let again = "select count(*) from billing.job where kind = 'reconcile_stripe_daily' and run_at > now() + interval '20 hours'";
     let queued = async { while stage.database.count(again).await == 0 {} };
-    within_a_minute("tomorrow's is queued", queued).await;
+    in_time("tomorrow's is queued", queued).await;
     let second = (stage.agency, stage.client);
     for (agency, client) in [first, second] {
         (stage.agency, stage.client) = (agency, client);

@@ -323,7 +323,7 @@ pub async fn stop(child: &mut Child) -> anyhow::Result<std::process::ExitStatus>
         .await?;
     ensure!(asked.success(), "the process could not be asked to stop");
     let status = tokio::time::timeout(PATIENCE, child.wait()).await;
-    Ok(status.context("it did not stop within a minute")??)
+    Ok(status.context("it did not stop in time")??)
 }
 
 /// An empty folder for one test, its former content removed.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Interval, interval, timeout};
 
-/// How long a test waits. The runner ends a test after twice as long.
+/// How long a test waits. The runner ends a test after four times as long.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Looks, again and again: `while looks.again().await { … }`.

@@ -48,7 +48,7 @@ async fn until_none_is_warm(database: &Database) {
             tokio::task::yield_now().await;
         }
     };
-    in_time("nothing is lent", none).await;
+    in_time("none is kept warm", none).await;
 }
 
 #[tokio::test]

@@ -264,11 +264,10 @@ async fn a_runner_that_claims_a_job_again_stops_what_it_had_begun() {
         ..Bench::settings()
     };
     let rescuer = Working::start(bench.runner(settings));
-    let again = starts.recv().await.unwrap();
+    starts.recv().await.unwrap();
     rescuer.stop().await;
     assert!(in_time("the first is dropped", first.0).await.is_err());
     working.kill().await;
-    drop(again);
 }
 
 #[tokio::test]

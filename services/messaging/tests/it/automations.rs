@@ -222,15 +222,19 @@ async fn ten_fragments_are_answered_once_with_all_that_they_say() {
     reached(&world, two, 2).await;
 }
 
+/// It has its answer, and gives it when all is mended.
+async fn hold_the_model(providers: &Providers) {
+    let held = json!({"provider": "openai", "operation": "*", "kind": "timeout_after_effect", "value": 60});
+    providers.fault(held).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_a_person_answers_meanwhile_or_has_taken_over_the_model_says_nothing() {
     let providers = Providers::start().await;
     let world = World::sending(&providers, quick()).await;
     let agency = client(&world, &providers, 10.0).await;
     let automation = active(&agency, "ai_reply", &[]).await;
-    // Slow enough that somebody is faster.
-    let held = json!({"provider": "openai", "operation": "*", "kind": "timeout_after_effect", "value": 60});
-    providers.fault(held).await;
+    hold_the_model(&providers).await;
     providers.text("+15125550177", OURS, "hello").await;
     let thinks = "select count(*) from messaging.automation_run where state = 'answering'";
     reached(&world, thinks, 1).await;
@@ -244,6 +248,8 @@ async fn where_a_person_answers_meanwhile_or_has_taken_over_the_model_says_nothi
     };
     let made = agency.messages().create_message(request).await;
     let made = made.expect("taken").into_inner();
+    // The answer comes after somebody's.
+    providers.mend().await;
     let first = ended(&agency, &automation).await;
     assert_eq!(first[0].reason(), "person_answered");
     until(&agency, made.id(), proto::MessageStatus::Delivered).await;
@@ -272,8 +278,7 @@ async fn whoever_takes_over_at_the_moment_of_the_answer_is_first() {
     let world = World::sending(&providers, quick()).await;
     let agency = client(&world, &providers, 10.0).await;
     let automation = active(&agency, "ai_reply", &[]).await;
-    let slow = json!({"provider": "openai", "operation": "*", "kind": "latency", "value": 800});
-    providers.fault(slow).await;
+    hold_the_model(&providers).await;
     providers.text("+15125550177", OURS, "hello").await;
     let thinks = "select count(*) from messaging.automation_run where state = 'answering'";
     reached(&world, thinks, 1).await;

@@ -307,12 +307,14 @@ fn hand_on(
     request: proto::HandleProviderEventRequest,
 ) {
     tokio::spawn(async move {
-        let mut looks = crate::sending::looks();
+        let (mut looks, mut last) = (crate::sending::looks(), None);
         while looks.again().await {
-            if client.handle_provider_event(request.clone()).await.is_ok() {
-                break;
+            match client.handle_provider_event(request.clone()).await {
+                Ok(_) => return,
+                Err(refused) => last = Some(refused),
             }
         }
+        panic!("messaging never took what a provider told: {last:?}");
     });
 }
 
